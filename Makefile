@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+NODES := 1,2,4,8
+BATCH := 16
+
+.PHONY: run test check bench wheel clean
+
+run: .venv/.run  ## Install into .venv, time AlexNet's layers on 1, 2, 4, 8 nodes, draw the figure
+	$(BIN)/layerbench run --suite alexnet --nodes $(NODES) --batch $(BATCH)
+	$(BIN)/layerbench report
+
+test: check  ## Install what tests need into .venv, lint, check types and pass all tests that need no GPU
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## Lint and check types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.dev  ## Peers, share of peak, the harness's own cost and A/A, side by side; takes about half an hour
+	$(BIN)/python tests/bench
+
+wheel: .venv/.dev
+	$(BIN)/python -m build --wheel
+
+clean:  ## Remove what make made; runs/ is kept
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# Editable, so that a change in the checkout is what runs; the stamps say for which pyproject.toml it was installed.
+.venv/.run: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[local]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[local,dev]'
+	@touch $@ .venv/.run

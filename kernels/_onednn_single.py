@@ -1,0 +1,98 @@
+"""Layers each of whose passes is one primitive: convolution and fully connected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from layerbench.device import Run
+from layerbench.kernel import Budget, Choice, Choices, Job, Tensors
+from layerbench.layers import FC, PASSES, Conv, Pass, Shape
+
+from . import _onednn_conv, _onednn_fc
+from ._dnnl import Desc, Memory
+from ._onednn_plan import Operand, Plan, Problem, bind, canonical, filled, rebuild
+from ._onednn_race import Fill, race
+
+_NAN = np.float32(np.nan)
+
+
+def _problems(layer: Conv | FC, batch: int, pass_: Pass) -> list[Problem]:
+    if isinstance(layer, Conv):
+        return _onednn_conv.problems(layer, batch, pass_)
+    return _onednn_fc.problems(layer, batch, pass_)
+
+
+def _filler(tensors: Tensors, samples: int) -> Fill:
+    """Memories that hold the first samples of the operands, or zeros where a result goes."""
+
+    def fill(operand: Operand, desc: Desc) -> Memory:
+        tensor = tensors.get(operand.name)
+        if tensor is None:
+            memory = Memory(desc)
+            memory.buffer.fill(0)  # so that no page is touched for the first time within a timed call
+            return memory
+        return filled(operand, desc, tensor if operand.name == "weights" else tensor[:samples])
+
+    return fill
+
+
+def search(layer: Conv | FC, job: Job, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
+    """The fastest plan for each pass."""
+    # A convolution's samples are independent and run one after another, so a few tell how fast the rest will be.
+    # A thread wants a sample of its own.
+    few = min(job.batch, job.threads)
+    two_rounds = isinstance(layer, Conv) and job.batch > 2 * few
+    choices: dict[Pass, Choice] = {}
+    for pass_ in PASSES:
+        small = (_problems(layer, few, pass_), _filler(tensors, few)) if two_rounds else None
+        winner = race(
+            _problems(layer, job.batch, pass_),
+            _filler(tensors, job.batch),
+            budget,
+            f"{layer.name} {pass_}",
+            small,
+        )
+        choices[pass_] = Choice(
+            algorithm=winner.plan.algorithm,
+            settings=msgspec.to_builtins(winner.plan),
+            workspace_bytes=winner.workspace_bytes,
+            tried=winner.tried,
+        )
+    return choices
+
+
+class PreparedLayer:
+    """Convolution or fully connected layer with each pass bound to its memories; see ``kernel.Prepared``."""
+
+    def __init__(self, layer: Conv | FC, job: Job, tensors: Tensors, choices: Choices) -> None:
+        self._shapes: dict[str, Shape] = {
+            "dst": layer.output_shape(job.batch),
+            "diff_src": layer.input_shape(job.batch),
+            "diff_weights": layer.weight_shapes["weights"],
+        }
+        self._results: dict[Pass, tuple[Operand, Memory]] = {}
+        self.run: Mapping[Pass, Run] = {
+            pass_: self._bound(layer, job, tensors, pass_, msgspec.convert(choices[pass_].settings, Plan))
+            for pass_ in PASSES
+        }
+        self.gradient = self._results["backward_weights"][1].buffer
+        self.run["forward"]()
+
+    def _bound(self, layer: Conv | FC, job: Job, tensors: Tensors, pass_: Pass, plan: Plan) -> Run:
+        (problem,) = [p for p in _problems(layer, job.batch, pass_) if p.operation == plan.operation]
+        pd = rebuild(problem, plan)
+        fill = _filler(tensors, job.batch)
+        memories = {operand.name: fill(operand, pd.desc(operand.argument)) for operand in problem.operands}
+        self._results[pass_] = problem.result, memories[problem.result.name]
+        return bind(problem, pd, memories)
+
+    def poison(self) -> None:
+        for _, memory in self._results.values():
+            memory.buffer.fill(_NAN)
+
+    def results(self, pass_: Pass) -> dict[str, np.ndarray]:
+        operand, memory = self._results[pass_]
+        return {operand.name: canonical(operand, memory, self._shapes[operand.name])}

@@ -1,0 +1,283 @@
+"""The Python interface: ``layerbench.run`` and ``layerbench.load``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layerbench import environment, kernel, launch, plan, store, sweep
+from layerbench import network as networks
+from layerbench import suite as suites
+from layerbench.errors import StoreError, UsageError
+from layerbench.layers import DTYPES, AnyLayer, DType
+from layerbench.partition import global_batch
+from layerbench.records import Cache, Manifest, Options, Record, Scaling
+from layerbench.sweep import Listener, Silence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS = Path("runs")
+"""Where run folders go if no output is named: a folder in the current one."""
+
+MAX_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as it was read.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    manifest
+        What was run, where and when.
+    records
+        One for each (layer, part, nodes).
+    """
+
+    path: Path
+    manifest: Manifest
+    records: Sequence[Record]
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each record, with the median of its samples and its 95 % interval in seconds."""
+        from layerbench.report.tables import records_frame
+
+        return records_frame(self)
+
+    @property
+    def failed(self) -> list[Record]:
+        """Records that failed."""
+        return [record for record in self.records if record.status == "failed"]
+
+
+def load(path: Path | str) -> Run:
+    """Read a run folder.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it cannot be read.
+    """
+    stored = store.load(Path(path))
+    return Run(stored.path, stored.manifest, stored.records)
+
+
+def run(
+    suite: str = "alexnet",
+    *,
+    nodes: Sequence[int] = (1,),
+    batch: int | None = None,
+    scaling: Scaling = "strong",
+    dtype: DType = "fp32",
+    kernels: str = "auto",
+    threads_per_rank: int | None = None,
+    ranks_per_node: int = 1,
+    filter: str = "",
+    rel_error: float = 0.01,
+    max_time: float = 5.0,
+    max_samples: int = MAX_SAMPLES,
+    cache: Cache = "hot",
+    oversubscribe: bool = False,
+    network: str = networks.HERE,
+    launcher: str = "auto",
+    hosts: str = "",
+    launcher_args: str = "",
+    timeout: float = 120.0,
+    seed: int = 0,
+    output: Path | str | None = None,
+    resume: bool = False,
+    command: str = "",
+    listener: Listener | None = None,
+) -> Run:
+    """Time a suite's layers at several node counts.
+
+    Parameters
+    ----------
+    suite
+        A built-in suite's name, or the path of a suite file.
+    nodes
+        Node counts.
+    batch
+        Samples over all nodes (strong scaling) or of one node (weak); the suite's own if None.
+    scaling
+        ``strong`` or ``weak``.
+    dtype
+        What the kernels compute in.
+    kernels
+        ``auto``, a kernel library's name, or the path of a kernel file.
+    threads_per_rank
+        Equal at every node count; by default cores over the largest count that fits.
+    ranks_per_node
+        MPI ranks of each node.
+    filter
+        Patterns of layer names, such as ``conv*``, separated by commas; empty for all.
+    rel_error, max_time, max_samples
+        When sampling stops: the relative half-width of the median's 95 % interval, seconds and number of samples.
+    cache
+        ``hot`` or ``cold``.
+    oversubscribe
+        Run more ranks than cores for real, instead of emulating.
+    network
+        Model for emulated counts: ``this-machine`` (measured), a built-in name, or a file.
+    launcher, hosts, launcher_args
+        What starts ranks, where, and with which further arguments.
+    timeout
+        Seconds without progress after which a launch is ended.
+    seed
+        Of the operands' random values.
+    output, resume
+        The run folder (default: a new one in ``runs/``), and whether to complete the run that is in it.
+    command
+        The command line to record; by default this call.
+    listener
+        Who is told of progress.
+
+    Returns
+    -------
+    Run
+        Also where some records failed: see ``failed``.
+
+    Raises
+    ------
+    LayerbenchError
+        As its classes say.
+    """
+    loaded = suites.load(suite)
+    layers = suites.select(loaded, filter)
+    batch = loaded.batch if batch is None else batch
+    if resume and output is None:
+        raise UsageError("--resume needs --output RUN, the folder of the run to complete")
+    host_names = launch.read_hosts(hosts) if hosts else ()
+    chosen = launch.choose_launcher(launcher)
+    launch.split_arguments(launcher_args)
+    if network != networks.HERE:
+        networks.load(network)
+    cores = len(environment.usable_cores())
+    counts = sorted(set(nodes))
+    options = Options(
+        nodes=counts,
+        batch=batch,
+        scaling=scaling,
+        dtype=dtype,
+        kernels=_kernels(kernels),
+        threads_per_rank=(
+            plan.default_threads(counts, ranks_per_node, cores, len(host_names))
+            if threads_per_rank is None
+            else threads_per_rank
+        ),
+        ranks_per_node=ranks_per_node,
+        filter=filter,
+        rel_error=rel_error,
+        max_time=max_time,
+        max_samples=max_samples,
+        cache=cache,
+        oversubscribe=oversubscribe,
+        network=network,
+        launcher=chosen,
+        launcher_args=launcher_args,
+        hosts=list(host_names),
+        timeout=timeout,
+        seed=seed,
+    )
+    _check(options)
+    _check_memory(loaded, layers, options, cores)
+    for layer in layers:
+        kernel.find(options.kernels, layer, dtype)
+    manifest = Manifest(
+        command=command or f"layerbench.run({suite!r}, nodes={counts})",
+        suite=loaded.name,
+        suite_source=loaded.source,
+        layers=list(layers),
+        options=options,
+        environment=environment.capture(),
+        start=sweep.now(),
+    )
+    listener = listener or Silence()
+    path = Path(output) if output is not None else _new_folder(loaded.name)
+    if resume and not path.exists():
+        raise StoreError(f"--resume: there is no {path} to resume; leave --resume out to start it")
+    if resume:
+        fingerprint = sorted(environment.machine_fingerprint(manifest.environment))
+        planned, notes = sweep.resume(path, manifest, cores, fingerprint)
+        for note in notes:
+            listener.note(note)
+    else:
+        planned = sweep.start(path, manifest, cores)
+    sweep.execute(planned, listener)
+    return load(path)
+
+
+def _kernels(name: str) -> str:
+    """The kernel's name, checked; a file by its whole path, because ranks may start elsewhere."""
+    if name == "auto":
+        return name
+    kernel.named(name)
+    return str(Path(name).resolve()) if name.endswith(".py") else name
+
+
+def _check(options: Options) -> None:
+    """Every number in its range, named as on the command line."""
+    whole = {
+        "--batch": options.batch,
+        "--ranks-per-node": options.ranks_per_node,
+        "--threads-per-rank": options.threads_per_rank,
+        "--max-samples": options.max_samples,
+        "--nodes": min(options.nodes, default=0),
+    }
+    for option, value in whole.items():
+        if not 1 <= value < 2**31:
+            raise UsageError(f"{option} must be a whole number from 1 to {2**31 - 1}, not {value}")
+    for option, seconds in {"--max-time": options.max_time, "--timeout": options.timeout}.items():
+        if not 0 < seconds < float("inf"):
+            raise UsageError(f"{option} must be a number of seconds above 0, not {seconds:g}")
+    if not 0 < options.rel_error < 1:
+        raise UsageError(f"--rel-error must lie between 0 and 1 (0.01 is 1 %), not {options.rel_error:g}")
+    if options.dtype not in DTYPES:
+        raise UsageError(f"--dtype {options.dtype}: unknown; known are {', '.join(DTYPES)}")
+    if not 0 <= options.seed < 2**63:
+        raise UsageError(f"--seed must be a whole number from 0 to 2^63 - 1, not {options.seed}")
+
+
+def _check_memory(loaded: suites.Suite, layers: Sequence[AnyLayer], options: Options, cores: int) -> None:
+    """Refuse, before anything is allocated, a sweep that has a layer and count which cannot fit this machine."""
+    available = environment.available_memory_bytes()
+    for count in plan.counts(options, cores):
+        batch = global_batch(options.batch, count.ranks, options.ranks_per_node, options.scaling)
+        here = options.ranks_per_node if options.hosts else count.world.ranks
+        suites.check_memory(loaded, layers, -(-batch // count.ranks), options.dtype, available, ranks=here)
+
+
+def _new_folder(name: str) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    first = RUNS / f"{name}-{stamp}"
+    path, again = first, 1
+    while path.exists():
+        again += 1
+        path = first.with_name(f"{first.name}-{again}")
+    return path
+
+
+def newest(folder: Path = RUNS) -> Path:
+    """The run folder in ``folder`` that was last started.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    runs = [path for path in folder.glob("*") if (path / store.MANIFEST).is_file()]
+    if not runs:
+        raise StoreError(f"there is no run in {folder}/: name a run folder, or make one with layerbench run")
+    return max(runs, key=lambda path: (path / store.MANIFEST).stat().st_mtime)
+
+
+def quoted(arguments: Sequence[str]) -> str:
+    """A command line as it can be typed again."""
+    return shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""

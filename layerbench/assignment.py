@@ -1,0 +1,103 @@
+"""What a launch's ranks are told, and what they say while they work.
+
+The assignment is a file in the run folder; its path is the worker's one argument. Rank 0 answers on standard output,
+one line an event, and keeps everything that must not be lost in files: records in the journal, the rest in a
+:class:`Findings` file beside the assignment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from layerbench.layers import AnyLayer
+from layerbench.records import Network, Options, Placement
+
+EVENT_MARK = "@layerbench "
+"""Begins an event's line: launchers and libraries write to standard output too."""
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One launch's work.
+
+    ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to.
+    ``world`` ranks run; the records are about ``ranks`` of them.
+    """
+
+    purpose: Literal["measure", "network"]
+    run_folder: str
+    options: Options
+    nodes: int
+    ranks: int
+    world: int
+    placement: Placement
+    layers: list[AnyLayer] = []
+    network: Network | None = None
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ranks found out about themselves, and the network they measured."""
+
+    mpi: str
+    hosts: list[str]
+    pinned_cores: list[list[int]]
+    libraries: dict[str, str] = {}
+    network: Network | None = None
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The ranks found each other."""
+
+    ranks: int
+
+
+class Progressed(msgspec.Struct, frozen=True, tag="progressed"):
+    """Something moved: what is being done now."""
+
+    what: str
+
+
+class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
+    """A layer's records are in the journal."""
+
+    layer: str
+    ok: int
+    failed: int
+    skipped: int
+    noisy: int
+    reason: str = ""
+
+
+class JournalFailed(msgspec.Struct, frozen=True, tag="journal_failed"):
+    """Records could not be written; nothing further can be kept, so nothing further is measured."""
+
+    reason: str
+
+
+Event: TypeAlias = Started | Progressed | Recorded | JournalFailed
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def line_of(event: Event) -> str:
+    """An event as it goes over standard output."""
+    return EVENT_MARK + msgspec.json.encode(event).decode()
+
+
+def event_of(line: str) -> Event | None:
+    """The event in a line of output; None if it has none, or a damaged one."""
+    _, mark, text = line.partition(EVENT_MARK)
+    if not mark:
+        return None
+    try:
+        event: Event = _decoder.decode(text.encode())
+    except msgspec.DecodeError:
+        return None
+    return event
+
+
+def findings_path(assignment: Path) -> Path:
+    """Where rank 0 puts its findings."""
+    return assignment.with_suffix(".findings.json")

@@ -1,0 +1,55 @@
+"""Measures the network between two ranks: the all-reduce sweep that a network model is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from layerbench.collectives import Ranks
+from layerbench.device import Host
+from layerbench.network import HERE, SWEEP_BYTES, fit
+from layerbench.records import Network, NetworkPoint, Options
+from layerbench.sampling import Row, Rule, collect
+from layerbench.stats import interval
+
+SECONDS_A_SIZE = 0.5
+
+
+def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], None]) -> Network | None:
+    """Time in-place float32 all-reduces of 4 B to 64 MiB over two ranks, and fit α and β.
+
+    Returns
+    -------
+    Network or None
+        The model on rank 0, None elsewhere.
+    """
+    rule = Rule(max(options.rel_error, 0.02), min(options.max_time, SECONDS_A_SIZE), options.max_samples)
+    points = []
+    for size in SWEEP_BYTES:
+        point = _point(size, rule, ranks, progress)
+        if point is not None:
+            points.append(point)
+    if ranks.rank != 0:
+        return None
+    where = f"between {' and '.join(options.hosts[:2])}" if options.hosts else "of two ranks on this machine"
+    return fit(points, ranks.size, HERE, f"fitted to an all-reduce sweep {where}, {ranks.library}")
+
+
+def _point(size: int, rule: Rule, ranks: Ranks, progress: Callable[[str], None]) -> NetworkPoint | None:
+    values = np.random.default_rng(0).standard_normal(size // 4, dtype=np.float32)
+    buffer = values.copy()
+    reduce_ = ranks.all_reduce(buffer)
+    device = Host()
+
+    def time_step(repetitions: Sequence[int]) -> list[Row]:
+        # A sum that is summed again grows without bound; it starts afresh for every sample.
+        np.copyto(buffer, values)
+        ranks.barrier()
+        return ranks.gather(device.time_parts([reduce_], repetitions, flush=False))
+
+    sampled = collect(time_step, [True], rule, ranks, lambda _: progress(f"network: all-reduce of {size} B"))
+    if sampled is None:
+        return None
+    times = interval(sampled.parts[0])
+    return NetworkPoint(bytes=size, seconds=times.median, low=times.low, high=times.high, samples=sampled.parts[0])

@@ -1,0 +1,248 @@
+"""The commands: parse, delegate, print. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layerbench import __version__
+from layerbench.errors import LayerbenchError
+
+if TYPE_CHECKING:
+    from layerbench.sweep import Listener
+
+SOME_FAILED = 1
+NOTHING_RAN = 3
+
+DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
+
+
+class _InterruptedError(Exception):
+    """A signal asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors as one line on standard error and their exit code; a traceback for defects only."""
+
+    @wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except LayerbenchError as error:
+            click.echo(f"layerbench: {error}", err=True)
+            sys.exit(error.exit_code)
+        except _InterruptedError as error:
+            click.echo(
+                f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept",
+                err=True,
+            )
+            sys.exit(128 + error.number)
+        except BrokenPipeError:
+            # Whoever read our output has closed it (`| head`); Python's own complaint at exit is silenced too.
+            sys.stdout = None
+            sys.exit(0)
+
+    return guarded
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an exception, so that what was started is ended on the way out."""
+
+    def raise_(number: int, _: object) -> None:
+        raise _InterruptedError(number)
+
+    before = {number: signal.signal(number, raise_) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="layerbench")
+def main() -> None:
+    """Times deep learning's layers across nodes, with numbers that hold."""
+
+
+@main.command(name="run")
+@click.option("--suite", default="alexnet", show_default=True, help="A suite's name, or the path of a .toml file.")
+@click.option("--nodes", default="1", show_default=True, help="Node counts, such as 1,2,4,8.")
+@click.option(
+    "--batch",
+    type=int,
+    help="Samples over all nodes; with weak scaling, of one node.  [default: the suite's]",
+)
+@click.option("--scaling", type=click.Choice(["strong", "weak"]), default="strong", show_default=True)
+@click.option("--dtype", type=click.Choice(DTYPES), default="fp32", show_default=True)
+@click.option(
+    "--kernels",
+    default="auto",
+    show_default=True,
+    help="A kernel library's name, or a .py file that has one.",
+)
+@click.option("--threads-per-rank", type=int, help="Equal at every count.  [default: cores / largest count that fits]")
+@click.option("--ranks-per-node", type=int, default=1, show_default=True, help="MPI ranks of each node.")
+@click.option("--filter", "filter_", default="", help="Layers to time, such as 'conv*,lstm'.  [default: all]")
+@click.option(
+    "--rel-error",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Stop when the median is known this well.",
+)
+@click.option(
+    "--max-time",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="... or after this many seconds of sampling.",
+)
+@click.option("--max-samples", type=int, default=10_000, show_default=True, help="... or this many samples.")
+@click.option("--cache", type=click.Choice(["hot", "cold"]), default="hot", show_default=True)
+@click.option("--oversubscribe", is_flag=True, help="Run more ranks than cores for real, instead of emulating them.")
+@click.option(
+    "--network",
+    default="this-machine",
+    show_default=True,
+    help="Model for emulated counts: measured here, a name, or a .toml file.",
+)
+@click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True)
+@click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line.")
+@click.option("--launcher-args", default="", help="More arguments for the launcher, as one string.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Seconds without progress before a launch is ended.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the operands' random values.")
+@click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
+@click.option("--resume", is_flag=True, help="Complete the run in --output: measure what is missing or failed.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_one_line
+def run_command(**options: Any) -> None:
+    """Time a suite's layers at several node counts.
+
+    Exit codes: 0 all ok, 1 some records failed, 2 wrong use, 3 nothing could run.
+    """
+    from layerbench import api
+    from layerbench.plan import parse_nodes
+
+    quiet = options.pop("quiet")
+    nodes = parse_nodes(options.pop("nodes"))
+    with _signals_raise(), _listener(quiet) as listener:
+        run = api.run(
+            nodes=nodes,
+            filter=options.pop("filter_"),
+            command=api.quoted(sys.argv),
+            listener=listener,
+            **options,
+        )
+    if not quiet:
+        from layerbench.report import print_summary
+
+        print_summary(run, _console())
+        click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {run.path}")
+    if all(record.status == "skipped" for record in run.records):
+        click.echo("layerbench: nothing could run: every layer was skipped", err=True)
+        sys.exit(NOTHING_RAN)
+    if run.failed:
+        click.echo(f"layerbench: {len(run.failed)} of {len(run.records)} records failed", err=True)
+        sys.exit(SOME_FAILED)
+
+
+@contextlib.contextmanager
+def _listener(quiet: bool) -> Iterator[Listener]:
+    from layerbench.sweep import Silence
+    from layerbench.terminal import Bar, Lines
+
+    console = _console(stderr=True)
+    if quiet:
+        yield Silence()
+    elif console.is_terminal:
+        with Bar(console) as bar:
+            yield bar
+    else:
+        yield Lines(console)
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+@main.command(name="report")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write.  [default: RUN/report]")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_one_line
+def report_command(runs: tuple[Path, ...], output: Path | None, quiet: bool) -> None:
+    """Draw and tabulate runs: the newest in runs/ if none is named."""
+    from layerbench import api, store
+    from layerbench.report import print_summary, report
+
+    loaded = [store.load(path) for path in runs or (api.newest(),)]
+    for run in loaded:
+        for warning in run.warnings:
+            click.echo(f"layerbench: {warning}", err=True)
+    written = report(loaded, output)
+    if not quiet:
+        for run in loaded:
+            print_summary(run, _console())
+        for path in written:
+            click.echo(path)
+
+
+@main.command(name="suites")
+@click.argument("suite", required=False)
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--batch", type=int, help="Samples.  [default: the suite's]")
+@click.option("--dtype", type=click.Choice(DTYPES), default="fp32", show_default=True)
+@_one_line
+def suites_command(suite: str | None, format_: str, batch: int | None, dtype: Any) -> None:
+    """List the suites, or show (and so check) one: its MACs, bytes and weights."""
+    import json
+
+    from layerbench import suite_table
+    from layerbench.errors import UsageError
+    from layerbench.suite import load
+
+    if batch is not None and not 1 <= batch < 2**31:
+        raise UsageError(f"--batch must be a whole number from 1 to {2**31 - 1}, not {batch}")
+    if suite is None:
+        told = suite_table.listing_json() if format_ == "json" else suite_table.listing()
+    else:
+        shown = load(suite)
+        size = batch or shown.batch
+        told = (suite_table.as_json if format_ == "json" else suite_table.as_table)(shown, size, dtype)
+    if format_ == "json":
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _console().print(told)
+
+
+@main.command(name="doctor")
+@_one_line
+def doctor_command() -> None:
+    """Say what this machine can run, and for all it cannot: why, and what would mend it."""
+    from layerbench import doctor
+
+    _console().print(doctor.as_table(doctor.examine()))
+
+
+if __name__ == "__main__":
+    main()

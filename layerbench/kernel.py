@@ -1,0 +1,283 @@
+"""The contract of ``kernels/`` and the registry that finds what is in it.
+
+A kernel library is one file. It defines one class that satisfies :class:`Kernel` and ends with
+``KERNEL = ThatClass()``; nothing else in layerbench names it. Importing the file must be cheap and must not need the
+library: the library is loaded by the first method that uses it, and :meth:`Kernel.availability` says why it cannot.
+
+The life of a layer within a kernel::
+
+    kernel.supports(layer, dtype)                       can it, and if not why
+    choices = kernel.search(job, tensors, budget)       rank 0: which algorithm is fastest, for each pass
+    prepared = kernel.prepare(job, tensors, choices)    every rank: allocate and convert, with rank 0's choices
+    prepared.run["forward"]()                           timed: no allocation, no conversion
+    prepared.results("forward")                         what it computed, in canonical layout
+    prepared.gradient                                   the buffer that the ranks all-reduce
+
+All ranks use the same choices, so that they lay out their weight gradients alike and may add them element by element.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from layerbench.device import Device, Run
+from layerbench.errors import KernelError, UnavailableError, UsageError
+from layerbench.layers import AnyLayer, DType, Pass
+
+Tensors = Mapping[str, np.ndarray]
+"""Operands by name, canonical layout, in the job's dtype: ``src``, the layer's weights by their names, ``diff_dst``."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a kernel library can be used here.
+
+    ``reason`` says why not, ``remedy`` is the command that would mend it, ``version`` is the library's own.
+    """
+
+    ok: bool
+    version: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One rank's share of one layer: the shape a kernel prepares."""
+
+    layer: AnyLayer
+    batch: int
+    dtype: DType
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend.
+
+    Attributes
+    ----------
+    workspace
+        The largest scratch memory an algorithm may use, in bytes.
+    runs
+        How often a candidate that is still in the race is timed; the least time counts.
+    patience
+        A candidate whose first run takes this many times the best candidate's time is not run again.
+    progress
+        Called now and then with a word on what is being tried, so that a watchdog sees life.
+    """
+
+    workspace: int = 4 * 2**30
+    runs: int = 3
+    patience: float = 1.5
+    progress: Callable[[str], None] = lambda _: None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An algorithm chosen for one pass; travels from rank 0 to the others as JSON.
+
+    Attributes
+    ----------
+    algorithm
+        Its name as the library has it, with the layouts where these were searched too.
+    settings
+        What the kernel needs to prepare the same algorithm again.
+    workspace_bytes
+        Scratch memory it uses beside its operands.
+    tried
+        How many candidates were timed.
+    """
+
+    algorithm: str
+    settings: dict[str, Any] = {}
+    workspace_bytes: int = 0
+    tried: int = 1
+
+
+Choices = Mapping[Pass, Choice]
+
+
+class Prepared(Protocol):
+    """A layer ready to run: every buffer allocated, every operand in the layout its algorithm wants."""
+
+    @property
+    def run(self) -> Mapping[Pass, Run]:
+        """The timed calls. Each may be called any number of times, in any order: ``forward`` has run once already."""
+        ...
+
+    @property
+    def gradient(self) -> Any:
+        """The weight gradient as the kernel lays it out.
+
+        One contiguous one-dimensional array that shares the memory ``run["backward_weights"]`` writes, of a type that
+        mpi4py takes (NumPy, CuPy).
+        """
+        ...
+
+    def poison(self) -> None:
+        """Fill every result of every pass with NaN."""
+        ...
+
+    def results(self, pass_: Pass) -> dict[str, np.ndarray]:
+        """What a pass last computed, as new arrays in canonical layout: ``dst``, ``diff_src``, or ``diff_`` and a
+        weight's name for each weight."""
+        ...
+
+
+class Kernel(Protocol):
+    """One vendor library's implementation of layers."""
+
+    name: str
+    """As it is given to ``--kernels``."""
+
+    preference: int | None
+    """Rank among the available ones for ``--kernels auto``, lowest first; None is never chosen by itself."""
+
+    def availability(self) -> Availability:
+        """Whether the library can be used here, and if not why; never raises."""
+        ...
+
+    def supports(self, layer: AnyLayer, dtype: DType) -> str | None:
+        """None if all passes of the layer can be done in this dtype, else the reason in one line."""
+        ...
+
+    def device(self) -> Device:
+        """The device that runs and times this kernel."""
+        ...
+
+    def search(self, job: Job, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
+        """Time the algorithms there are for every pass and choose the fastest within the budget.
+
+        Raises
+        ------
+        KernelError
+            If no algorithm can do it.
+        """
+        ...
+
+    def prepare(self, job: Job, tensors: Tensors, choices: Choices) -> Prepared:
+        """Allocate, convert the operands, and run a training forward once, so that backward passes have its state.
+
+        Raises
+        ------
+        KernelError
+            If a chosen algorithm cannot do this shape.
+        """
+        ...
+
+    def error_limit(self, dtype: DType, choice: Choice) -> float:
+        """Largest relative error, as :mod:`layerbench.verify` measures it, that the chosen algorithm may have."""
+        ...
+
+
+ERROR_LIMITS: dict[DType, float] = {
+    "fp64": 1e-12,
+    "fp32": 1e-5,
+    "tf32": 2e-3,
+    "bf16": 2e-2,
+    "fp16": 5e-3,
+    "int8": 0.0,
+}
+"""Limits on ‖out - ref‖ / ‖ref‖ for algorithms that sum products directly."""
+
+FAST_ALGORITHM_LIMIT = 1e-3
+"""The same for fp32 algorithms that transform their operands (Winograd, FFT)."""
+
+
+def registry() -> dict[str, Kernel]:
+    """Every kernel library in ``kernels/`` by name, in the order ``auto`` tries them.
+
+    Raises
+    ------
+    KernelError
+        If a file fails to import, has no ``KERNEL``, or repeats another's name; the file and cause are named.
+    """
+    package = importlib.import_module("layerbench.kernels")
+    kernels: dict[str, Kernel] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.startswith("_"):
+            continue
+        kernel = _kernel_of(_import(f"layerbench.kernels.{module.name}"), module.name)
+        if kernel.name in kernels:
+            raise KernelError(f"kernels/{module.name}.py: the name {kernel.name!r} is taken by another file")
+        kernels[kernel.name] = kernel
+    return dict(sorted(kernels.items(), key=lambda item: (item[1].preference is None, item[1].preference or 0)))
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise KernelError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _kernel_of(module: ModuleType, name: str) -> Kernel:
+    kernel: Kernel | None = getattr(module, "KERNEL", None)
+    if kernel is None:
+        raise KernelError(f"kernel file {name} must define KERNEL, an instance of its kernel class, and does not")
+    return kernel
+
+
+def _from_file(path: Path) -> Kernel:
+    spec = importlib.util.spec_from_file_location(f"layerbench_kernel_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"--kernels {path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return _kernel_of(module, str(path))
+    except KernelError as error:
+        raise UsageError(str(error)) from error
+    except Exception as error:
+        raise UsageError(f"--kernels {path}: {type(error).__name__}: {error}") from error
+
+
+def named(name: str) -> Kernel:
+    """The kernel called ``name``, or defined in the Python file of that path.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name; the known names are listed.
+    """
+    if name.endswith(".py"):
+        return _from_file(Path(name))
+    kernels = registry()
+    if name not in kernels:
+        raise UsageError(f"--kernels {name}: unknown; known are auto, {', '.join(kernels)}, or a path to a .py file")
+    return kernels[name]
+
+
+def find(name: str, layer: AnyLayer, dtype: DType) -> Kernel:
+    """The kernel that will run a layer.
+
+    Parameters
+    ----------
+    name
+        ``auto`` for the first available one that supports the layer, else a kernel's name or file.
+
+    Raises
+    ------
+    UnavailableError
+        If none can; the reason of each is given.
+    """
+    candidates = [named(name)] if name != "auto" else [k for k in registry().values() if k.preference is not None]
+    reasons = []
+    for kernel in candidates:
+        availability = kernel.availability()
+        reason = kernel.supports(layer, dtype) if availability.ok else availability.reason
+        if reason is None:
+            return kernel
+        mend = f" ({availability.remedy})" if availability.remedy else ""
+        reasons.append(f"{kernel.name}: {reason}{mend}")
+    raise UnavailableError(f"no kernel can run {layer.name} in {dtype}: " + "; ".join(reasons))

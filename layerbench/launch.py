@@ -1,0 +1,188 @@
+"""Starts ranks: the command line of every launcher as a pure function, and what finds the launcher.
+
+Every rank runs ``python -m layerbench.worker ASSIGNMENT`` and takes its cores, its share and its node count from there,
+so that a command line only says how many ranks run, and where.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from layerbench.errors import UnavailableError, UsageError
+
+LauncherName: TypeAlias = Literal["mpiexec", "none"]
+LAUNCHERS: tuple[str, ...] = ("auto", "mpiexec", "none")
+
+MEND_MPI = "pip install 'layerbench[local]', or load your site's MPI and build mpi4py against it"
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of one launch: how many, on which hosts (empty for this one), how many on each."""
+
+    ranks: int
+    ranks_per_node: int
+    hosts: tuple[str, ...] = ()
+
+
+def worker_command(assignment: Path) -> list[str]:
+    """What every rank runs."""
+    return [sys.executable, "-m", "layerbench.worker", str(assignment)]
+
+
+def hydra(program: str, world: World, extra: list[str], command: list[str]) -> list[str]:
+    """``mpiexec`` of MPICH and its relatives (Intel MPI, MVAPICH)."""
+    where = ["-hosts", ",".join(world.hosts), "-ppn", str(world.ranks_per_node)] if world.hosts else []
+    return [program, *extra, *where, "-n", str(world.ranks), *command]
+
+
+def open_mpi(program: str, world: World, extra: list[str], command: list[str]) -> list[str]:
+    """``mpiexec`` of Open MPI; its own binding is turned off because ranks pin themselves."""
+    slots = ",".join(f"{host}:{world.ranks_per_node}" for host in world.hosts)
+    where = ["--host", slots, "--map-by", f"ppr:{world.ranks_per_node}:node"] if world.hosts else []
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    sharing = [] if world.hosts else ["--oversubscribe"]
+    return [program, *root, "--bind-to", "none", *sharing, *where, *extra, "-n", str(world.ranks), *command]
+
+
+def command_line(launcher: str, world: World, arguments: str, assignment: Path) -> list[str]:
+    """The whole command that starts a launch.
+
+    Parameters
+    ----------
+    launcher
+        ``mpiexec`` or ``none``; the latter can start one rank only.
+    world
+        Which ranks to start.
+    arguments
+        More arguments for the launcher, quoted as for a shell.
+    assignment
+        The file that tells the ranks what to do.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no such launcher here.
+    """
+    command = worker_command(assignment)
+    if launcher == "none":
+        return command
+    program = find_mpiexec()
+    if program is None:
+        raise UnavailableError(f"no mpiexec was found: {MEND_MPI}")
+    build = open_mpi if flavour(program) == "open-mpi" else hydra
+    return build(program, world, split_arguments(arguments), command)
+
+
+def split_arguments(arguments: str) -> list[str]:
+    """Arguments of ``--launcher-args``, split as a shell would.
+
+    Raises
+    ------
+    UsageError
+        If a quotation is not closed.
+    """
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise UsageError(f"--launcher-args {arguments!r}: {error}") from error
+
+
+def find_mpiexec() -> str | None:
+    """The ``mpiexec`` of the MPI that mpi4py loads: this Python environment's own, else the first on PATH."""
+    own = Path(sys.executable).parent / "mpiexec"
+    if own.exists():
+        return str(own)
+    return shutil.which("mpiexec") or shutil.which("mpirun")
+
+
+@cache
+def flavour(program: str) -> Literal["hydra", "open-mpi"]:
+    """Whose ``mpiexec`` it is, by what it says of its version; unknown ones are taken for MPICH's."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return "hydra"
+    return "open-mpi" if re.search(r"open-?\s?mpi|prrte|openrte", told, re.IGNORECASE) else "hydra"
+
+
+def choose_launcher(asked: str) -> LauncherName:
+    """The launcher to use: ``auto`` takes ``mpiexec`` where it and mpi4py are there, else ``none``.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown.
+    UnavailableError
+        If ``mpiexec`` was asked for and cannot be had.
+    """
+    if asked == "none":
+        return "none"
+    if asked not in LAUNCHERS:
+        raise UsageError(f"--launcher {asked}: unknown; known are {', '.join(LAUNCHERS)}")
+    here = find_mpiexec() is not None and importlib.util.find_spec("mpi4py") is not None
+    if asked == "mpiexec" and not here:
+        raise UnavailableError(f"--launcher mpiexec: mpiexec or mpi4py is missing: {MEND_MPI}")
+    return "mpiexec" if here else "none"
+
+
+def rank_environment(threads: int, base: Mapping[str, str]) -> dict[str, str]:
+    """Environment of every rank: its thread count for every threading library a kernel may load.
+
+    ``OMP_PROC_BIND`` is left alone: a rank pins itself before any of these start, and they inherit its cores.
+    """
+    count = str(threads)
+    return {
+        **base,
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "BLIS_NUM_THREADS": count,
+        "OMP_DYNAMIC": "FALSE",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def read_hosts(text: str) -> tuple[str, ...]:
+    """Hosts of ``--hosts``: names separated by commas, or a file with one to a line.
+
+    A line's first word is the host; what follows a colon or a space (slots) and comments are ignored. A host listed
+    several times counts once.
+
+    Raises
+    ------
+    UsageError
+        If no host is named, or one of them is none.
+    """
+    names = text.split(",")
+    if _is_file(Path(text)):
+        try:
+            lines = [line.partition("#")[0].strip() for line in Path(text).read_text().splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--hosts {text!r}: cannot be read: {error}") from error
+        names = [re.split(r"[:\s]", line)[0] for line in lines if line]
+    hosts = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    # Never a leading hyphen: a launcher passes names on to ssh, which would take such a one for an option.
+    bad = [host for host in hosts if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._\-]*", host)]
+    if not hosts or bad:
+        what = f"{bad[0]!r} is not a host name" if bad else "names no host"
+        raise UsageError(f"--hosts {text!r}: {what}; give a,b,c or a file with one host to a line")
+    return hosts
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a list of hosts may be longer than any file name
+        return False

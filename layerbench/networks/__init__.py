@@ -1,0 +1,1 @@
+"""Network models that ship with layerbench: alpha and beta of named machines, as TOML."""

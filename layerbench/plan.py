@@ -1,0 +1,110 @@
+"""From what was asked for to what will be launched: slots, threads, and which counts are measured or emulated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layerbench.errors import UnavailableError, UsageError
+from layerbench.launch import MEND_MPI, World
+from layerbench.network import HERE
+from layerbench.records import Options, Placement
+
+MAX_RANKS = 1_000_000
+"""More ranks than any machine has: a typing mistake, said before a list of that length is made."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """One node count of a sweep: how many ranks it is about, and which of them run."""
+
+    nodes: int
+    ranks: int
+    placement: Placement
+    world: World
+
+
+def parse_nodes(text: str) -> list[int]:
+    """Node counts of ``--nodes``: whole numbers of at least 1 separated by commas, sorted, each once.
+
+    Raises
+    ------
+    UsageError
+        Naming the first entry that is none.
+    """
+    counts = set()
+    for entry in text.split(","):
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", entry) or int(entry) < 1:
+            raise UsageError(
+                f"--nodes {text!r}: {entry.strip()!r} is not a whole number of at least 1; give counts such as 1,2,4,8"
+            )
+        counts.add(int(entry))
+    return sorted(counts)
+
+
+def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, hosts: int) -> int:
+    """Threads of each rank if none were asked for: equal at every count, and no count that fits is squeezed out.
+
+    Cores over the ranks of the largest count that fits one rank to a core; with several hosts, cores over the ranks of
+    one.
+    """
+    if hosts:
+        return max(1, cores // max(1, ranks_per_node))
+    fitting = [count * ranks_per_node for count in nodes if count * ranks_per_node <= cores]
+    return max(1, cores // max(fitting, default=cores))
+
+
+def counts(options: Options, cores: int) -> list[Count]:
+    """Every node count with its placement.
+
+    Raises
+    ------
+    UsageError
+        If there are more ranks than any machine has, or one rank needs more threads than there are cores.
+    """
+    if max(options.nodes) * options.ranks_per_node > MAX_RANKS:
+        raise UsageError(f"--nodes {max(options.nodes)}: more than {MAX_RANKS} ranks are refused as a typing mistake")
+    if options.threads_per_rank > cores and not options.oversubscribe:
+        raise UsageError(
+            f"--threads-per-rank {options.threads_per_rank}: this machine lets layerbench use {cores} cores; "
+            f"give at most {cores}, or --oversubscribe"
+        )
+    slots = cores // options.threads_per_rank
+
+    def count(nodes: int) -> Count:
+        ranks = nodes * options.ranks_per_node
+        fits = nodes <= len(options.hosts) if options.hosts else ranks <= slots or options.oversubscribe
+        fits = fits and (options.launcher != "none" or ranks == 1)
+        if fits:
+            world = World(ranks, options.ranks_per_node, tuple(options.hosts[:nodes]))
+            return Count(nodes, ranks, "measured", world)
+        return Count(nodes, ranks, "emulated", World(1, 1, tuple(options.hosts[:1])))
+
+    return [count(nodes) for nodes in options.nodes]
+
+
+def needs_network(planned: Sequence[Count]) -> bool:
+    """Whether any count's communication will be computed."""
+    return any(count.placement == "emulated" for count in planned)
+
+
+def calibration_world(options: Options, cores: int) -> World:
+    """The two ranks between which the network is measured: on two hosts if there are several, else on this one.
+
+    Raises
+    ------
+    UnavailableError
+        If two real ranks cannot be had here, so that a network must be named.
+    """
+    instead = f"name the network instead: --network NAME or a .toml file ({HERE} needs two real ranks)"
+    if options.launcher == "none":
+        raise UnavailableError(f"no MPI to measure this machine's network with: {MEND_MPI}; or {instead}")
+    if len(options.hosts) >= 2:
+        return World(2, 1, tuple(options.hosts[:2]))
+    if options.hosts or 2 * options.threads_per_rank <= cores or options.oversubscribe:
+        return World(2, 2, tuple(options.hosts))
+    raise UnavailableError(
+        f"two ranks of {options.threads_per_rank} threads do not fit {cores} cores, so this machine's network cannot "
+        f"be measured: use fewer threads, or {instead}"
+    )

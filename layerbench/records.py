@@ -1,0 +1,210 @@
+"""The result schema: one record for each (layer, part, nodes), and one manifest for each run.
+
+Version history
+---------------
+1. First version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import msgspec
+
+from layerbench.layers import AnyLayer, DType
+
+SCHEMA_VERSION = 1
+
+Part: TypeAlias = Literal["forward", "backward_data", "backward_weights", "communication", "step"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+Placement: TypeAlias = Literal["measured", "emulated"]
+Status: TypeAlias = Literal["ok", "failed", "skipped"]
+Scaling: TypeAlias = Literal["strong", "weak"]
+Cache: TypeAlias = Literal["hot", "cold"]
+CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of one layer's training step at one node count.
+
+    Attributes
+    ----------
+    layer, kind
+        The layer's name and type (``conv``, ``fc``, ``lstm``).
+    part
+        ``forward``, ``backward_data``, ``backward_weights``, ``communication`` (the all-reduce of the weight
+        gradient) or ``step`` (all of them, from the same iterations).
+    in_step
+        Whether the part belongs to the step; false for ``backward_data`` of a network's first layer.
+    nodes, ranks, threads_per_rank
+        Nodes asked for, MPI ranks over all of them, threads of each rank.
+    batch, local_batch
+        Samples over all ranks, and of the rank with the most.
+    dtype, kernels, algorithm, workspace_bytes, candidates
+        What computed it: dtype, kernel library, the algorithm's own name, its scratch memory in bytes, and how many
+        algorithms were timed to choose it.
+    device, cache
+        ``host`` or another device; whether the operands were ``hot`` in cache or flushed before (``cold``).
+    placement, network
+        ``measured`` where every rank ran, ``emulated`` where shards were timed alone and the communication was
+        computed by the named network model. ``network`` is empty where nothing was computed.
+    samples
+        Seconds; each the maximum over ranks. Empty where the time was computed, or where there is none. The step of
+        an emulated count is its measured passes plus ``modelled_seconds``.
+    modelled_seconds
+        Communication that was computed, in seconds; None where communication was measured.
+    rank_medians
+        Median seconds of each rank, in rank order. Where shards were timed alone, each rank has its shard's.
+    inner
+        Repetitions of the step within one sample.
+    ci_method
+        How the 95 % interval of the median is to be had: ``order-statistics``, ``range`` where there are too few
+        samples for that, ``none`` where there are none.
+    noisy
+        The interval did not shrink below the relative error asked for within the time allowed.
+    verified, relative_error
+        Whether the pass was compared with the float64 reference and agreed, and ‖out - ref‖ / ‖ref‖; None where
+        there is nothing to compare (communication, step).
+    macs, bytes, bytes_weights_reread
+        Useful multiply-accumulates and compulsory bytes of the part over all ranks (weights are counted on every
+        rank that holds them); ``communication`` has the gradient's bytes. For layers with time steps, also the bytes
+        if nothing stays in cache between time steps.
+    status, reason
+        ``ok``, ``failed`` or ``skipped``, and why.
+    """
+
+    layer: str
+    kind: str
+    part: Part
+    nodes: int
+    ranks: int
+    threads_per_rank: int
+    batch: int
+    local_batch: int
+    dtype: DType
+    kernels: str
+    algorithm: str = ""
+    workspace_bytes: int = 0
+    candidates: int = 0
+    device: str = "host"
+    cache: Cache = "hot"
+    in_step: bool = True
+    placement: Placement = "measured"
+    network: str = ""
+    samples: list[float] = []
+    modelled_seconds: float | None = None
+    rank_medians: list[float] = []
+    inner: int = 1
+    ci_method: CIMethod = "none"
+    noisy: bool = False
+    verified: bool | None = None
+    relative_error: float | None = None
+    macs: int = 0
+    bytes: int = 0
+    bytes_weights_reread: int | None = None
+    status: Status = "ok"
+    reason: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What identifies a record within a run; of two with one key the later counts."""
+        return self.layer, self.part, self.nodes
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was asked for; a resumed run must have been asked for the same.
+
+    Lists are normalised (node counts sorted, hosts expanded), and what was left open is filled in, so that two runs
+    of equal options do the same.
+    """
+
+    nodes: list[int]
+    batch: int
+    scaling: Scaling
+    dtype: DType
+    kernels: str
+    threads_per_rank: int
+    ranks_per_node: int
+    filter: str
+    rel_error: float
+    max_time: float
+    max_samples: int
+    cache: Cache
+    oversubscribe: bool
+    network: str
+    launcher: str
+    launcher_args: str
+    hosts: list[str]
+    timeout: float
+    seed: int
+
+
+class NetworkPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured all-reduce: ``seconds`` is the median, ``low`` and ``high`` its 95 % interval."""
+
+    bytes: int
+    seconds: float
+    low: float
+    high: float
+    samples: list[float] = []
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """An α-β network model.
+
+    Attributes
+    ----------
+    name
+        As it is given to ``--network``.
+    alpha, beta
+        Seconds for each message and seconds for each byte.
+    source
+        Where the figures come from.
+    points
+        The all-reduce sweep they were fitted to, if they were fitted here, over ``fitted_ranks`` ranks.
+    residual
+        Median relative difference between the sweep and the fit.
+    """
+
+    name: str
+    alpha: float
+    beta: float
+    source: str = ""
+    points: list[NetworkPoint] = []
+    fitted_ranks: int = 0
+    residual: float | None = None
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of ranks: what was started, where the ranks sat, and how it ended."""
+
+    purpose: Literal["measure", "network"]
+    nodes: int
+    ranks: int
+    placement: Placement
+    command: list[str] = []
+    start: str = ""
+    end: str = ""
+    outcome: str = ""
+    mpi: str = ""
+    hosts: list[str] = []
+    pinned_cores: list[list[int]] = []
+    libraries: dict[str, str] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: what was run, where, and when. Times are ISO 8601 in UTC."""
+
+    schema_version: int = SCHEMA_VERSION
+    command: str
+    suite: str
+    suite_source: str
+    layers: list[AnyLayer]
+    options: Options
+    environment: dict[str, Any]
+    network: Network | None = None
+    launches: list[Launch] = []
+    start: str = ""
+    end: str = ""
+    outcome: str = "running"

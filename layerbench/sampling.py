@@ -1,0 +1,203 @@
+"""Warm-up, samples, and when to stop (methodology sections 3 and 4).
+
+One sample is one iteration of a step: all its parts, on all ranks, from the same moment. Rank 0 sees every rank's
+times, decides whether to go on, and tells the others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from layerbench.collectives import Ranks
+from layerbench.stats import interval, median
+
+Row = list[float]
+"""Seconds of each part, for one rank."""
+
+TimeStep = Callable[[Sequence[int]], list[Row]]
+"""Times one step with the given repetitions of each part: one row for each rank on rank 0, nothing elsewhere."""
+
+MIN_SAMPLES = 6
+"""The fewest samples for which the range itself is a 95 % interval of the median."""
+
+MIN_SAMPLES_SLOW = 3
+SLOW_SAMPLE = 1.0
+"""A step over a second is slow: three samples will do where six would not fit the time allowed."""
+
+SHORTEST_SAMPLE = 1e-3
+"""A part quicker than this is called several times in a row within one sample."""
+
+WARM_UP_AGREEMENT = 0.05
+WARM_UP_SAMPLES = 10
+WARM_UP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When sampling stops: the relative half-width of the 95 % interval, seconds, and number of samples."""
+
+    rel_error: float = 0.01
+    max_time: float = 5.0
+    max_samples: int = 10_000
+    repeat_short_parts: bool = True
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The samples of one step.
+
+    Attributes
+    ----------
+    parts
+        For each part its samples: seconds, each the maximum over ranks.
+    step
+        Samples of the step: the maximum over ranks of the sum of the parts in it.
+    rank_medians, rank_step_medians
+        For each part, and for the step, the median seconds of every rank.
+    inner
+        Calls of each part within one sample.
+    """
+
+    parts: list[list[float]]
+    step: list[float]
+    rank_medians: list[list[float]]
+    rank_step_medians: list[float]
+    inner: list[int]
+
+
+def collect(
+    time_step: TimeStep,
+    in_step: Sequence[bool],
+    rule: Rule,
+    ranks: Ranks,
+    progress: Callable[[int], None] = lambda _: None,
+    constant: float = 0.0,
+) -> Sampled | None:
+    """Warm up, then sample until the medians of all parts and of the step are known well enough.
+
+    Parameters
+    ----------
+    time_step
+        Times one step.
+    in_step
+        For each part, whether it belongs to the step.
+    rule
+        When to stop.
+    ranks
+        The ranks that time together.
+    progress
+        Told the number of samples so far, on rank 0.
+    constant
+        Seconds added to every step: communication that was computed.
+
+    Returns
+    -------
+    Sampled or None
+        The samples on rank 0, None elsewhere.
+    """
+    inner = _warm_up(time_step, in_step, rule, ranks, progress)
+    rows_by_sample: list[list[Row]] = []
+    series = _Series(in_step, constant)
+    begin = time.perf_counter()
+    next_look = 1
+    while True:
+        rows = time_step(inner)
+        going = True
+        if ranks.rank == 0:
+            rows_by_sample.append(rows)
+            series.append(rows)
+            count = len(rows_by_sample)
+            progress(count)
+            elapsed = time.perf_counter() - begin
+            if count >= next_look or count >= rule.max_samples or elapsed >= rule.max_time:
+                going = not series.settled(rule, elapsed)
+                next_look = count + max(1, count // 10)
+        if not ranks.broadcast(going):
+            break
+    return _summary(rows_by_sample, series, in_step, constant, inner) if ranks.rank == 0 else None
+
+
+class _Series:
+    """Samples of every part and of the step so far."""
+
+    def __init__(self, in_step: Sequence[bool], constant: float) -> None:
+        self._in_step = in_step
+        self._constant = constant
+        self.parts: list[list[float]] = [[] for _ in in_step]
+        self.step: list[float] = []
+
+    def append(self, rows: list[Row]) -> None:
+        for part, samples in enumerate(self.parts):
+            samples.append(max(row[part] for row in rows))
+        self.step.append(max(_step_of(row, self._in_step) for row in rows) + self._constant)
+
+    def settled(self, rule: Rule, elapsed: float) -> bool:
+        count = len(self.step)
+        least = MIN_SAMPLES_SLOW if median(self.step) > SLOW_SAMPLE else MIN_SAMPLES
+        if count < least:
+            return False
+        if elapsed >= rule.max_time or count >= rule.max_samples:
+            return True
+        return all(converged(samples, rule.rel_error) for samples in [*self.parts, self.step])
+
+
+def converged(samples: Sequence[float], rel_error: float) -> bool:
+    """Whether the 95 % interval of the median is as narrow, relative to it, as was asked for."""
+    return interval(samples).relative_half_width <= rel_error
+
+
+def _step_of(row: Row, in_step: Sequence[bool]) -> float:
+    return math.fsum(seconds for seconds, counts in zip(row, in_step, strict=True) if counts)
+
+
+def _warm_up(
+    time_step: TimeStep,
+    in_step: Sequence[bool],
+    rule: Rule,
+    ranks: Ranks,
+    progress: Callable[[int], None],
+) -> list[int]:
+    """Run until two successive samples agree, then say how often each part is called within a sample."""
+    once = [1] * len(in_step)
+    begin = time.perf_counter()
+    previous = math.inf
+    count = 0
+    inner = once
+    while True:
+        rows = time_step(once)
+        count += 1
+        going = True
+        if ranks.rank == 0:
+            progress(0)
+            now = max(math.fsum(row) for row in rows)
+            agree = abs(now - previous) <= WARM_UP_AGREEMENT * now
+            spent = count >= WARM_UP_SAMPLES and time.perf_counter() - begin >= WARM_UP_SECONDS
+            going = not (agree or spent)
+            previous = now
+            if not going and rule.repeat_short_parts:
+                inner = [_calls(max(row[part] for row in rows)) for part in range(len(in_step))]
+        if not ranks.broadcast(going):
+            return ranks.broadcast(inner)
+
+
+def _calls(seconds: float) -> int:
+    """Calls that make a sample long enough for the clock; 1 where nothing is done at all."""
+    return max(1, math.ceil(SHORTEST_SAMPLE / seconds)) if seconds > 0 else 1
+
+
+def _summary(
+    rows_by_sample: list[list[Row]],
+    series: _Series,
+    in_step: Sequence[bool],
+    constant: float,
+    inner: list[int],
+) -> Sampled:
+    size = len(rows_by_sample[0])
+    rank_medians = [
+        [median([rows[rank][part] for rows in rows_by_sample]) for rank in range(size)] for part in range(len(in_step))
+    ]
+    rank_steps = [median([_step_of(rows[rank], in_step) for rows in rows_by_sample]) + constant for rank in range(size)]
+    return Sampled(series.parts, series.step, rank_medians, rank_steps, inner)

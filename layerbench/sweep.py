@@ -1,0 +1,329 @@
+"""Node counts to launches to journal, and how a sweep is resumed.
+
+A launch that fails costs its own layers: they are recorded as failed with the reason, and the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from layerbench import network as networks
+from layerbench import plan as planning
+from layerbench import store
+from layerbench.assignment import Assignment, Event, Findings, Progressed, Recorded, findings_path
+from layerbench.errors import JournalError, LaunchError, LayerbenchError, StoreError
+from layerbench.launch import World, command_line, rank_environment
+from layerbench.layers import AnyLayer
+from layerbench.measure import Task, without_result
+from layerbench.plan import Count
+from layerbench.records import PARTS, Launch, Manifest, Network, Options, Record
+from layerbench.supervise import Ending, supervise
+
+
+class Listener(Protocol):
+    """Who is told how a sweep goes: a progress bar, plain lines, nobody."""
+
+    def sweep_started(self, run: Path, planned: Sequence[Count], layers: Sequence[AnyLayer]) -> None: ...
+
+    def launch_started(self, count: Count, layers: Sequence[AnyLayer]) -> None: ...
+
+    def network_started(self) -> None: ...
+
+    def network_known(self, network: Network) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def launch_failed(self, nodes: int, reason: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class Silence:
+    """A listener that says nothing."""
+
+    def sweep_started(self, run: Path, planned: Sequence[Count], layers: Sequence[AnyLayer]) -> None: ...
+
+    def launch_started(self, count: Count, layers: Sequence[AnyLayer]) -> None: ...
+
+    def network_started(self) -> None: ...
+
+    def network_known(self, network: Network) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def launch_failed(self, nodes: int, reason: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A run folder and what is to be measured into it."""
+
+    path: Path
+    manifest: Manifest
+    cores: int
+
+    @property
+    def options(self) -> Options:
+        return self.manifest.options
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def start(path: Path, manifest: Manifest, cores: int) -> Sweep:
+    """Make the run folder of a new sweep.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be made, or holds a run already.
+    """
+    planning.counts(manifest.options, cores)
+    store.create(path, manifest)
+    return Sweep(path, manifest, cores)
+
+
+def resume(path: Path, manifest: Manifest, cores: int, fingerprint: Sequence[str]) -> tuple[Sweep, list[str]]:
+    """Take up the sweep in a run folder, if it is the same sweep on the same machine.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    manifest
+        What would be measured if it were new.
+    fingerprint
+        Entries of the environment that must be equal.
+
+    Returns
+    -------
+    Sweep and list of str
+        The sweep, and what the user should know of how it was found.
+
+    Raises
+    ------
+    StoreError
+        If suite, options or machine differ; every difference is named.
+    """
+    stored = store.load(path)
+    differences = _differences(stored.manifest, manifest, fingerprint)
+    if differences:
+        raise StoreError(f"{path} cannot be resumed, it differs: {'; '.join(differences)}; name another --output")
+    notes = [note for note in [store.set_aside_torn_tail(path)] if note]
+    kept = msgspec.structs.replace(stored.manifest, outcome="running", end="")
+    return Sweep(path, kept, cores), notes
+
+
+def _differences(old: Manifest, new: Manifest, fingerprint: Sequence[str]) -> list[str]:
+    found = []
+    if old.layers != new.layers:
+        were, are = ({layer.name: layer for layer in m.layers} for m in (old, new))
+        changed = [name for name in dict.fromkeys([*were, *are]) if were.get(name) != are.get(name)]
+        found.append(f"layers {', '.join(changed) or 'in another order'} (suite {old.suite}, now {new.suite})")
+    for name in Options.__struct_fields__:
+        was, now_ = getattr(old.options, name), getattr(new.options, name)
+        if was != now_ and name != "timeout":
+            found.append(f"--{name.replace('_', '-')} was {was}, now {now_}")
+    for name in fingerprint:
+        was, now_ = old.environment.get(name), new.environment.get(name)
+        if was != now_:
+            found.append(f"{name.replace('_', ' ')} was {was}, now {now_}")
+    return found
+
+
+def execute(sweep: Sweep, listener: Listener) -> list[Record]:
+    """Measure all that is missing; returns all records there are then.
+
+    Raises
+    ------
+    JournalError
+        If records cannot be written any more; what was written before is safe.
+    UnavailableError
+        If the network of emulated counts can be neither measured nor looked up.
+    """
+    planned = planning.counts(sweep.options, sweep.cores)
+    done = {
+        (record.nodes, record.layer)
+        for record in store.load(sweep.path).records
+        if record.status != "failed" and record.part == PARTS[-1]
+    }
+    missing = [
+        (count, layers)
+        for count in planned
+        if (layers := [layer for layer in sweep.manifest.layers if (count.nodes, layer.name) not in done])
+    ]
+    listener.sweep_started(sweep.path, [count for count, _ in missing], sweep.manifest.layers)
+    runner = _Runner(sweep, listener)
+    outcome = "interrupted"
+    try:
+        if planning.needs_network([count for count, _ in missing]):
+            runner.look_up_network()
+        for count, layers in missing:
+            runner.launch(count, layers)
+        outcome = "complete"
+    except LayerbenchError as error:
+        outcome = f"ended: {error}"
+        raise
+    finally:
+        # A disk that is full has its own error on the way to the user; the manifest's must not hide it.
+        with contextlib.suppress(StoreError):
+            runner.keep(end=now(), outcome=outcome)
+        runner.close()
+    return store.load(sweep.path).records
+
+
+class _Runner:
+    """Launches one after another and keeps the manifest up to date."""
+
+    def __init__(self, sweep: Sweep, listener: Listener) -> None:
+        self._sweep = sweep
+        self._options = sweep.options
+        self._listener = listener
+        self._manifest = sweep.manifest
+        self._journal = store.Journal(sweep.path)
+
+    def keep(self, **changes: Any) -> None:
+        """Change the manifest, on disk too."""
+        self._manifest = msgspec.structs.replace(self._manifest, **changes)
+        store.write_manifest(self._sweep.path, self._manifest)
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def look_up_network(self) -> None:
+        """Make sure that a network model can be had, before anything that takes time."""
+        if self._manifest.network is not None:
+            return
+        if self._options.network == networks.HERE:
+            planning.calibration_world(self._options, self._sweep.cores)
+        else:
+            self.keep(network=networks.load(self._options.network))
+
+    def launch(self, count: Count, layers: Sequence[AnyLayer]) -> None:
+        """Measure layers at one node count; whatever of them has no record in the end is recorded as failed."""
+        network = None
+        reason = ""
+        if count.placement == "emulated":
+            network, reason = self._network()
+        task = Task(self._options, count.nodes, count.ranks, count.placement, network)
+        recorded: set[str] = set()
+        if not reason:
+            self._listener.launch_started(count, layers)
+            assignment = self._assignment(count, layers, network)
+            current = ""
+
+            def listen(event: Event) -> None:
+                nonlocal current
+                if isinstance(event, Recorded):
+                    recorded.add(event.layer)
+                elif isinstance(event, Progressed):
+                    current = event.what
+                self._listener.event(event)
+
+            ending = self._run(assignment, count.world, listen)
+            if ending.journal_failed:
+                raise JournalError(ending.journal_failed)
+            if not ending.ok:
+                reason = _told(ending, current)
+        lost = [layer for layer in layers if layer.name not in recorded]
+        if lost:
+            reason = reason or "the ranks ended without a word on this layer"
+            self._listener.launch_failed(count.nodes, reason)
+            for layer in lost:
+                self._journal.append(without_result(task, layer, "failed", reason))
+
+    def _network(self) -> tuple[Network | None, str]:
+        """The network model, measured now if it has not been; or why there is none."""
+        if self._manifest.network is None:
+            self._listener.network_started()
+            world = planning.calibration_world(self._options, self._sweep.cores)
+            count = Count(2, world.ranks, "measured", world)
+            assignment = self._assignment(count, [], None)
+            ending = self._run(assignment, world, self._listener.event)
+            found = self._found(assignment)
+            if not ending.ok or found is None or found.network is None:
+                return None, f"the network could not be measured: {_told(ending, '')}"
+            self.keep(network=found.network)
+            self._listener.network_known(found.network)
+        return self._manifest.network, ""
+
+    def _assignment(self, count: Count, layers: Sequence[AnyLayer], network: Network | None) -> Path:
+        name = f"nodes-{count.nodes}" if layers else "network"
+        folder = self._sweep.path / store.LAUNCHES
+        attempt = sum(1 for _ in folder.glob(f"{name}*.log")) + 1
+        path = folder / (f"{name}.json" if attempt == 1 else f"{name}-attempt-{attempt}.json")
+        assignment = Assignment(
+            purpose="measure" if layers else "network",
+            run_folder=str(self._sweep.path.resolve()),
+            options=self._options,
+            nodes=count.nodes,
+            ranks=count.ranks,
+            world=count.world.ranks,
+            placement=count.placement,
+            layers=list(layers),
+            network=network,
+        )
+        try:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(assignment), indent=2))
+        except OSError as error:
+            raise JournalError(f"{path} cannot be written: {error.strerror}") from error
+        return path.resolve()
+
+    def _run(self, assignment: Path, world: World, listen: Callable[[Event], None]) -> Ending:
+        options = self._options
+        command = command_line(options.launcher, world, options.launcher_args, assignment)
+        begin = now()
+        try:
+            ending = supervise(
+                command,
+                rank_environment(options.threads_per_rank, os.environ),
+                assignment.with_suffix(".log"),
+                options.timeout,
+                listen,
+            )
+        except LaunchError as error:
+            ending = Ending(-1, str(error), "")
+        told = msgspec.json.decode(assignment.read_bytes(), type=Assignment)
+        found = self._found(assignment)
+        launch = Launch(
+            purpose=told.purpose,
+            nodes=told.nodes,
+            ranks=told.ranks,
+            placement=told.placement,
+            command=command,
+            start=begin,
+            end=now(),
+            outcome=ending.reason or ending.journal_failed or "ok",
+            mpi=found.mpi if found else "",
+            hosts=found.hosts if found else [],
+            pinned_cores=found.pinned_cores if found else [],
+            libraries=found.libraries if found else {},
+        )
+        self.keep(launches=[*self._manifest.launches, launch])
+        return ending
+
+    def _found(self, assignment: Path) -> Findings | None:
+        """What the ranks of a launch said of themselves; None if they did not come so far."""
+        try:
+            return msgspec.json.decode(findings_path(assignment).read_bytes(), type=Findings)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def _told(ending: Ending, current: str) -> str:
+    """Why a launch failed, in words: what it was doing, how it ended, and the end of its log."""
+    while_doing = f"while at {current}: " if current else ""
+    tail = f"; the end of its log:\n{ending.tail}" if ending.tail else ""
+    return f"{while_doing}{ending.reason}{tail}"

@@ -1,0 +1,180 @@
+"""The program one rank runs: ``python -m layerbench.worker ASSIGNMENT``.
+
+It joins its world, pins itself to its cores, and only then loads libraries that start threads, so that these inherit
+the cores. Exit code 0 means that every layer has its records, whatever they say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from layerbench.assignment import (
+    Assignment,
+    Event,
+    Findings,
+    JournalFailed,
+    Progressed,
+    Recorded,
+    Started,
+    findings_path,
+    line_of,
+)
+from layerbench.collectives import MPIRanks, OneRank, Ranks
+from layerbench.errors import JournalError, LaunchError, LayerbenchError, UnavailableError
+from layerbench.pinning import assign, seat
+
+if TYPE_CHECKING:
+    from layerbench.records import Network, Record
+
+PROGRESS_INTERVAL = 0.2
+"""Least seconds between two events that only say that work goes on."""
+
+
+class Voice:
+    """Events of rank 0 on standard output; silent on every other rank."""
+
+    def __init__(self, rank: int) -> None:
+        self._speaks = rank == 0
+        self._last = -PROGRESS_INTERVAL
+
+    def say(self, event: Event) -> None:
+        if self._speaks:
+            print(line_of(event), flush=True)
+
+    def progress(self, what: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= PROGRESS_INTERVAL:
+            self._last = now
+            self.say(Progressed(what))
+
+
+def main(arguments: list[str]) -> int:
+    path = Path(arguments[0])
+    assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
+    ranks = join(assignment)
+    try:
+        return _work(path, assignment, ranks)
+    except LayerbenchError as error:
+        if ranks.size > 1:
+            ranks.abort(str(error))
+        print(f"layerbench: {error}", file=sys.stderr, flush=True)
+        return 1
+    except Exception:
+        # A defect of ours, on one rank: its trace goes to the launch's log, and the world must not wait for it.
+        traceback.print_exc()
+        sys.stderr.flush()
+        if ranks.size > 1:
+            ranks.abort("ended by the error above")
+        return 1
+
+
+def join(assignment: Assignment) -> Ranks:
+    """The ranks of this launch.
+
+    Raises
+    ------
+    LaunchError
+        If the launcher did not start one world of the ranks that were asked for.
+    """
+    ranks: Ranks = OneRank() if assignment.options.launcher == "none" else MPIRanks()
+    if ranks.size != assignment.world:
+        raise LaunchError(
+            f"this rank sees {ranks.size} ranks, {assignment.world} were asked for: the launcher started separate "
+            "worlds, so it and mpi4py use different MPI libraries; use the launcher of the MPI that mpi4py loads "
+            f"({ranks.library}), or Slurm's srun with --mpi=pmi2 or --mpi=pmix"
+        )
+    return ranks
+
+
+def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
+    options = assignment.options
+    seats = ranks.all_gather(seat())
+    cores = assign(seats, options.threads_per_rank, oversubscribe=options.oversubscribe)
+    os.sched_setaffinity(0, cores[ranks.rank])
+    hosts = ranks.gather(socket.gethostname())
+
+    voice = Voice(ranks.rank)
+    voice.say(Started(ranks.size))
+    network = _calibrate(assignment, ranks, voice) if assignment.purpose == "network" else None
+    status = _measure(assignment, ranks, voice) if assignment.purpose == "measure" else 0
+    if ranks.rank == 0 and status == 0:
+        found = Findings(
+            mpi=ranks.library,
+            hosts=hosts,
+            pinned_cores=[list(of_rank) for of_rank in cores],
+            libraries=_libraries(assignment),
+            network=network,
+        )
+        try:
+            findings_path(path).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        except OSError as error:
+            voice.say(JournalFailed(f"{findings_path(path)} cannot be written: {error.strerror}"))
+    ranks.barrier()
+    return status
+
+
+def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
+    from layerbench.measure import Task, measure
+    from layerbench.store import Journal
+
+    task = Task(assignment.options, assignment.nodes, assignment.ranks, assignment.placement, assignment.network)
+    for layer in assignment.layers:
+        voice.say(Progressed(f"{layer.name}: starting"))
+        records = measure(task, layer, ranks, voice.progress)
+        written = True
+        if ranks.rank == 0:
+            try:
+                with Journal(Path(assignment.run_folder)) as journal:
+                    journal.append(records)
+                voice.say(_told(layer.name, records))
+            except JournalError as error:
+                written = False
+                voice.say(JournalFailed(str(error)))
+        if not ranks.broadcast(written):
+            return 1
+    return 0
+
+
+def _calibrate(assignment: Assignment, ranks: Ranks, voice: Voice) -> Network | None:
+    from layerbench.calibrate import all_reduce_sweep
+
+    return all_reduce_sweep(assignment.options, ranks, voice.progress)
+
+
+def _told(layer: str, records: list[Record]) -> Recorded:
+    by_status = {status: [r for r in records if r.status == status] for status in ("ok", "failed", "skipped")}
+    bad = by_status["failed"] or by_status["skipped"]
+    return Recorded(
+        layer=layer,
+        ok=len(by_status["ok"]),
+        failed=len(by_status["failed"]),
+        skipped=len(by_status["skipped"]),
+        noisy=sum(record.noisy for record in records),
+        reason=bad[0].reason if bad else "",
+    )
+
+
+def _libraries(assignment: Assignment) -> dict[str, str]:
+    """Versions of the kernel libraries that ran this launch's layers."""
+    from layerbench.kernel import find
+
+    options = assignment.options
+    used = {}
+    for layer in assignment.layers:
+        with contextlib.suppress(UnavailableError):
+            kernel = find(options.kernels, layer, options.dtype)
+            used[kernel.name] = kernel.availability().version
+    return used
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Benchmarks of layerbench itself; run by ``make bench``, never as tests."""

@@ -1,0 +1,164 @@
+"""Each layer and pass of `alexnet` at batch 16: the best kernel here against PyTorch and NumPy, threads equal.
+
+Kernels take turns sample by sample in one process on one core, so that whatever else the machine does meets all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from layerbench import kernel as kernels
+from layerbench import suite, verify
+from layerbench.kernel import Budget, Job
+from layerbench.layers import PASSES, AnyLayer
+from layerbench.stats import Interval, interval, ratio_of
+
+BATCH = 16
+THREADS = 1
+OURS = "onednn"
+PEERS = ("pytorch", "numpy")
+MIN_SAMPLES = 7
+MAX_SECONDS = 4.0
+PEAK_SIZE = 1536
+
+AIM = "aim: geometric mean over PyTorch at least 1.10, no layer under 0.95"
+
+
+def measure() -> tuple[dict[str, Any], str]:
+    """Times of every kernel, and the table."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    for library in ("threadpoolctl",):
+        importlib.import_module(library).threadpool_limits(THREADS)
+    loaded = suite.load("alexnet")
+    rows = [row for layer in loaded.layers for row in _layer(layer)]
+    peak = _gemm_peak()
+    figures = {"batch": BATCH, "threads": THREADS, "gemm_peak_flops": peak, "rows": rows}
+    return figures, _table(rows, peak)
+
+
+def _layer(layer: AnyLayer) -> list[dict[str, Any]]:
+    tensors = verify.tensors(layer, "fp32", 0, 0, BATCH)
+    job = Job(layer, BATCH, "fp32", THREADS)
+    prepared = {}
+    for name in (OURS, *PEERS):
+        kernel = kernels.named(name)
+        if not kernel.availability().ok:
+            continue
+        choices = kernel.search(job, tensors, Budget())
+        checks = verify.verify(kernel, job, choices, 0)
+        assert all(check.ok for check in checks.values()), (name, layer.name, checks)
+        prepared[name] = (kernel.prepare(job, tensors, choices), choices)
+    rows = []
+    for pass_ in PASSES:
+        runs = {name: [ready.run[pass_]] for name, (ready, _) in prepared.items()}
+        algorithms = {name: choices[pass_].algorithm for name, (_, choices) in prepared.items()}
+        rows.append(_row(layer, pass_, layer.macs(BATCH), runs, algorithms))
+    if layer.kind == "lstm" and "pytorch" in prepared:
+        # PyTorch computes both gradients in one recurrent backward; asked for either, it does all that leads to it.
+        # The fair comparison is of both gradients together.
+        runs = {
+            name: [ready.run["backward_data"], ready.run["backward_weights"]] for name, (ready, _) in prepared.items()
+        }
+        together = getattr(prepared["pytorch"][0], "backward_together", None)
+        if together is not None:
+            runs["pytorch"] = [together]
+        rows.append(_row(layer, "backward (both)", 2 * layer.macs(BATCH), runs, {}))
+        for row in rows[1:3]:
+            row["counts"] = False
+    return rows
+
+
+def _row(layer: AnyLayer, pass_: str, macs: int, runs: dict[str, Any], algorithms: dict[str, str]) -> dict[str, Any]:
+    times = _take_turns(runs)
+    ours = interval(times[OURS])
+    row: dict[str, Any] = {
+        "layer": layer.name,
+        "pass": pass_,
+        "macs": macs,
+        "counts": True,
+        "algorithm": algorithms.get(OURS, ""),
+        "seconds": {name: interval(samples)[:3] for name, samples in times.items()},
+        "samples": len(times[OURS]),
+    }
+    row["ratio"] = {name: ratio_of(interval(times[name]), ours)[:3] for name in times if name != OURS}
+    return row
+
+
+def _take_turns(runs: dict[str, Any]) -> dict[str, list[float]]:
+    """Samples of each kernel, one after another in turn; each lasts at least a millisecond."""
+    calls = {}
+    for name, steps in runs.items():
+        _time(steps, 1)
+        calls[name] = max(1, math.ceil(1e-3 / _time(steps, 1)))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    begin = time.perf_counter()
+    while len(times[OURS]) < MIN_SAMPLES or time.perf_counter() - begin < MAX_SECONDS:
+        for name, steps in runs.items():
+            times[name].append(_time(steps, calls[name]))
+    return times
+
+
+def _time(steps: Any, calls: int) -> float:
+    begin = time.perf_counter_ns()
+    for _ in range(calls):
+        for step in steps:
+            step()
+    return (time.perf_counter_ns() - begin) / calls * 1e-9
+
+
+def _gemm_peak() -> float:
+    """FLOP/s of the best of ten large NumPy matrix products: what this core can do at most."""
+    a = np.random.default_rng(0).standard_normal((PEAK_SIZE, PEAK_SIZE), dtype=np.float32)
+    out = np.empty_like(a)
+    least = min(_time([lambda: np.matmul(a, a, out=out)], 1) for _ in range(10))
+    return float(2 * PEAK_SIZE**3 / least)
+
+
+def _geometric_mean(values: list[float]) -> float:
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def _table(rows: list[dict[str, Any]], peak: float) -> str:
+    names = [name for name in PEERS if any(name in row["ratio"] for row in rows)]
+    lines = [
+        f"Batch {BATCH}, fp32, {THREADS} thread. Ratios are the peer's time over ours (above 1: ours is faster), with 95 % "
+        f"intervals. Share: of the {peak / 1e9:.0f} GFLOP/s of a large matrix product on this core.",
+        "",
+        "| layer | pass | ours, ms | GFLOP/s | share | "
+        + " | ".join(f"{name} / ours" for name in names)
+        + " | algorithm |",
+        "|---|---|---:|---:|---:|" + "---:|" * len(names) + "---|",
+    ]
+    for row in rows:
+        seconds = row["seconds"][OURS][0]
+        rate = 2 * row["macs"] / seconds
+        ratios = [_ratio(Interval(*row["ratio"][name], "range")) if name in row["ratio"] else "-" for name in names]
+        mark = "" if row["counts"] else " *"
+        lines.append(
+            f"| {row['layer']} | {row['pass']}{mark} | {seconds * 1e3:.3f} | {rate / 1e9:.1f} | {rate / peak:.0%} | "
+            + " | ".join(ratios)
+            + f" | {row['algorithm']} |"
+        )
+    lines.append("")
+    for name in names:
+        ratios_ = [row["ratio"][name][0] for row in rows if row["counts"] and name in row["ratio"]]
+        least = min((row["ratio"][name][0], f"{row['layer']} {row['pass']}") for row in rows if row["counts"])
+        lines.append(
+            f"Over {name}: geometric mean {_geometric_mean(ratios_):.2f}, least {least[0]:.2f} ({least[1]})"
+            + (f"; {AIM}." if name == "pytorch" else ".")
+        )
+    if any(not row["counts"] for row in rows):
+        lines.append(
+            "\\* not in the mean: the peer computes both gradients whichever is asked for; see the row of both."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(value: Interval) -> str:
+    return f"{value.median:.2f} ({value.low:.2f} to {value.high:.2f})"

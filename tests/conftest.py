@@ -1,0 +1,85 @@
+"""What several tests share: a small suite, the command line as a user calls it, and why a tier is skipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerbench.launch import find_mpiexec
+
+SMALL_SUITE = """
+description = "three layers, each a few milliseconds"
+batch = 8
+
+[[layer]]
+kind = "conv"
+name = "conv"
+input = 14
+in_channels = 16
+out_channels = 32
+filter = 3
+padding = 1
+
+[[layer]]
+kind = "fc"
+name = "fc"
+in_features = 256
+out_features = 128
+
+[[layer]]
+kind = "lstm"
+name = "lstm"
+input_size = 32
+hidden_size = 32
+time_steps = 8
+"""
+
+Layerbench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def small_suite(tmp_path: Path) -> Path:
+    """A suite file that runs in seconds."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL_SUITE)
+    return path
+
+
+@pytest.fixture
+def layerbench(tmp_path: Path) -> Layerbench:
+    """Run the command line in an empty folder and return what it printed."""
+
+    def run(*arguments: str | Path, cwd: Path = tmp_path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "layerbench", *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    """The command failed with one clear line on standard error that has these words, and no traceback."""
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("layerbench: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def mpiexec() -> str:
+    """The launcher of the MPI that mpi4py loads."""
+    program = find_mpiexec()
+    if program is None:
+        pytest.skip("no mpiexec: pip install 'layerbench[local]'")
+    return program

@@ -1,0 +1,146 @@
+"""The command line: bad input gets one clear line and exit code 2, whatever it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Layerbench, assert_one_line
+
+BAD_OPTIONS = [
+    (("--nodes", "0"), ["--nodes 0", "whole number of at least 1"]),
+    (("--nodes", "1,,2"), ["--nodes 1,,2", "''"]),
+    (("--nodes", "a"), ["'a'"]),
+    (("--nodes", "-1"), ["'-1'"]),
+    (("--nodes", "999999999"), ["999999999", "typing mistake"]),
+    (("--batch", "0"), ["--batch", "from 1"]),
+    (("--batch", "2000000000"), ["memory"]),
+    (("--threads-per-rank", "0"), ["--threads-per-rank", "from 1"]),
+    (("--threads-per-rank", "4096"), ["--threads-per-rank 4096", "cores"]),
+    (("--ranks-per-node", "0"), ["--ranks-per-node", "from 1"]),
+    (("--rel-error", "0"), ["--rel-error", "between 0 and 1"]),
+    (("--rel-error", "nan"), ["--rel-error", "between 0 and 1"]),
+    (("--max-time", "-1"), ["--max-time", "above 0"]),
+    (("--timeout", "inf"), ["--timeout", "above 0"]),
+    (("--kernels", "mystery"), ["mystery", "onednn", "numpy"]),
+    (("--kernels", "missing.py"), ["missing.py", "no such"]),
+    (("--filter", "dense*"), ["dense*", "fc"]),
+    (("--network", "token-ring"), ["token-ring", "gemini"]),
+    (("--network", "missing.toml"), ["missing.toml"]),
+    (("--hosts", "a b,c"), ["--hosts", "not a host name"]),
+    (("--launcher-args", "'open"), ["--launcher-args", "quotation"]),
+    (("--seed", "-1"), ["--seed", "from 0"]),
+    (("--suite", "alexnett"), ["alexnett", "alexnet"]),
+    (("--suite", "missing.toml"), ["missing.toml"]),
+    (("--resume",), ["--resume", "--output"]),
+    (("--resume", "--output", "nowhere"), ["nowhere"]),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD_OPTIONS, ids=[" ".join(options) for options, _ in BAD_OPTIONS])
+def test_bad_option(options: tuple[str, ...], words: list[str], layerbench: Layerbench) -> None:
+    assert_one_line(layerbench("run", *options), *words)
+
+
+@pytest.mark.parametrize("option", ["--scaling", "--dtype", "--cache", "--launcher"])
+def test_unknown_choice_is_refused_with_the_choices(option: str, layerbench: Layerbench) -> None:
+    done = layerbench("run", option, "nonsense")
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dtype_no_kernel_can_do_says_why_of_each(small_suite: Path, layerbench: Layerbench) -> None:
+    done = layerbench("run", "--suite", small_suite, "--dtype", "int8")
+    assert_one_line(done, "int8", "numpy:", code=3)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert_one_line(layerbench("run", "--suite", small_suite, "--output", locked / "run"), "Permission denied")
+
+
+def test_an_output_below_a_file_is_refused(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
+    (tmp_path / "file").write_text("")
+    done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "file" / "run")
+    assert_one_line(done, "cannot be made a run folder", "--output")
+
+
+def test_report_of_what_is_no_run(tmp_path: Path, layerbench: Layerbench) -> None:
+    assert_one_line(layerbench("report", tmp_path / "nothing"), "is not a run folder")
+    assert_one_line(layerbench("report"), "no run in runs/")
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    (tmp_path / "records.jsonl").write_text("")
+    assert_one_line(layerbench("report", tmp_path), "schema version 99")
+
+
+def test_suites_as_json_is_a_list_of_layers(layerbench: Layerbench) -> None:
+    done = layerbench("suites", "alexnet", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    layers = json.loads(done.stdout)
+    assert [layer["name"] for layer in layers] == [f"conv{i}" for i in range(1, 6)] + ["fc6", "fc7", "fc8", "lstm"]
+    conv2 = layers[1]
+    assert conv2["weights"] == 614400
+    listing = layerbench("suites")
+    assert listing.returncode == 0
+    assert "alexnet-2012" in listing.stdout
+
+
+def test_suites_checks_a_file(tmp_path: Path, layerbench: Layerbench) -> None:
+    path = tmp_path / "typo.toml"
+    path.write_text('batch = 1\n[[layer]]\nkind = "fc"\nname = "fc"\nin_feature = 3\nout_features = 4\n')
+    assert_one_line(layerbench("suites", path), "typo.toml", "in_feature", "in_features")
+
+
+def test_doctor_says_what_can_run(layerbench: Layerbench) -> None:
+    done = layerbench("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "numpy" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_quiet_prints_nothing(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
+    quick = ("--filter", "fc", "--max-time", "0.1", "--kernels", "numpy", "--quiet")
+    done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "run", *quick)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_plain_lines_without_a_terminal(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
+    quick = ("--filter", "fc", "--max-time", "0.1", "--kernels", "numpy")
+    done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "run", *quick)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stderr + done.stdout
+    assert re.search(r"^0:0\d   fc: 5 ok", done.stderr, re.MULTILINE)
+
+
+def test_all_skipped_is_nothing_could_run(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
+    options = ("--batch", "1", "--nodes", "2", "--threads-per-rank", "1", "--filter", "fc", "--kernels", "numpy")
+    done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "run", *options)
+    assert done.returncode == 3
+    assert "nothing could run" in done.stderr
+
+
+def test_a_closed_pipe_is_no_error(layerbench: Layerbench) -> None:
+    command = f"{sys.executable} -m layerbench suites alexnet | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_help_is_quick() -> None:
+    """A generous limit for a busy machine; `make bench` reports the figure itself."""
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "layerbench", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - begin)
+    assert statistics.median(times) < 1.0

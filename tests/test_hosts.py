@@ -1,0 +1,60 @@
+"""A real network between two hosts: what a link of 1 Gbit/s does to data parallelism, measured."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from layerbench import store
+from layerbench.stats import median
+from tests.netns import hosts
+
+GIGABIT = 125e6
+"""Bytes per second of the link."""
+
+
+@pytest.mark.root
+@pytest.mark.mpi
+def test_two_hosts_with_a_gigabit_link_are_measured(tmp_path: Path, mpiexec: str) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("two hosts with a core each need two cores")
+    run = tmp_path / "run"
+    with hosts(2, "1gbit", tmp_path) as (addresses, rsh, enter):
+        command = [sys.executable, "-m", "layerbench", "run", "--suite", "alexnet", "--filter", "conv5,fc8"]
+        command += ["--nodes", "1,2,4", "--batch", "8", "--max-time", "1", "--threads-per-rank", "1", "--timeout", "60"]
+        command += ["--hosts", ",".join(addresses), "--launcher-args", f"-launcher ssh -launcher-exec {rsh}"]
+        done = subprocess.run(
+            [*enter, *command, "--output", str(run)],
+            # One kernel means one host name: without these MPICH would use shared memory.
+            env={**os.environ, "MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+    assert done.returncode == 0, done.stderr
+    stored = store.load(run)
+    by = {record.key: record for record in stored.records}
+    two = by["fc8", "communication", 2]
+    assert two.placement == "measured"
+    assert by["fc8", "step", 4].placement == "emulated"
+    launch = next(launch for launch in stored.manifest.launches if launch.nodes == 2)
+    assert sorted(core for cores in launch.pinned_cores for core in cores) == [0, 1]
+
+    # An all-reduce over two ranks moves the gradient once each way, so it cannot beat the link; nor should it take
+    # more than twice as long.
+    least = two.bytes / GIGABIT
+    assert 0.9 * least < median(two.samples) < 2 * least
+    network = stored.manifest.network
+    assert network is not None
+    assert GIGABIT / 1.5 < 1 / network.beta < GIGABIT * 1.1
+
+    def share(layer: str) -> float:
+        return median(by[layer, "communication", 2].samples) / median(by[layer, "step", 2].samples)
+
+    assert share("fc8") > 0.8, "a fully connected layer is bound by communication on this link"
+    assert share("conv5") < share("fc8"), "a convolution less so"
