@@ -7,7 +7,7 @@ walked in order while the few activations stay in cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 from layerbench.layers import FC, Pass
@@ -22,14 +22,13 @@ from ._dnnl import (
     FORWARD_TRAINING,
     Attributes,
     Desc,
-    Memory,
     PrimitiveDesc,
     implementations,
 )
 from ._onednn_plan import OPAQUE, Operand, Problem
 
 _CREATE = "dnnl_inner_product_{}_primitive_desc_create"
-_ROWS, _COLUMNS = "ab", "ba"
+ROWS, COLUMNS = "ab", "ba"
 
 
 def matmul(
@@ -39,19 +38,18 @@ def matmul(
     *,
     operation: str = "matmul",
     attributes: Attributes | None = None,
-    constants: Mapping[int, Memory] | None = None,
-    left_layouts: Sequence[str] = (_ROWS, _COLUMNS),
+    layouts: tuple[Sequence[str], Sequence[str]],
 ) -> Problem:
     """The product ``result = left right`` with the result by rows.
 
     Parameters
     ----------
     left, right, result
-        Matrices (M, K), (K, N) and (M, N); their ``argument`` is set here.
-    attributes, constants
-        Post-ops, and the tensors these take.
-    left_layouts
-        Layouts the left matrix may have.
+        Matrices (M, K), (K, N) and (M, N), or stacks of them that broadcast; their ``argument`` is set here.
+    layouts
+        Layouts the left and the right matrix may have.
+    attributes
+        With post-operations on the result.
     """
     chosen = attributes or Attributes()
 
@@ -63,8 +61,16 @@ def matmul(
         Operand(operand.name, argument, operand.sizes, operand.transposed)
         for operand, argument in ((left, ARG_SRC), (right, ARG_WEIGHTS), (result, ARG_DST))
     )
-    requests = tuple(product(left_layouts, (OPAQUE, _ROWS, _COLUMNS), (_ROWS,)))
-    return Problem(operation, operands, create, requests, constants or {})
+    stack = len(left.sizes) - 2
+
+    def of_stack(layout: str) -> str:
+        """The layout of a stack of matrices, each with this layout: ``ab`` is ``abc`` for a stack."""
+        if layout == OPAQUE or not stack:
+            return layout
+        return "abcdef"[:stack] + "".join(chr(ord(letter) + stack) for letter in layout)
+
+    requests = tuple(tuple(map(of_stack, request)) for request in product(*layouts, (ROWS,)))
+    return Problem(operation, operands, create, requests)
 
 
 def transposed(operand: Operand) -> Operand:
@@ -72,11 +78,18 @@ def transposed(operand: Operand) -> Operand:
     return Operand(operand.name, operand.argument, operand.sizes[::-1], not operand.transposed)
 
 
-def both_ways(left: Operand, right: Operand, result: Operand) -> list[Problem]:
+def _both_ways(left: Operand, right: Operand, result: Operand, left_layouts: Sequence[str]) -> list[Problem]:
     """A product, and the product of the transposes."""
+    layouts = (left_layouts, (OPAQUE, ROWS, COLUMNS))
     return [
-        matmul(left, right, result),
-        matmul(transposed(right), transposed(left), transposed(result), operation="transposed matmul"),
+        matmul(left, right, result, layouts=layouts),
+        matmul(
+            transposed(right),
+            transposed(left),
+            transposed(result),
+            operation="transposed matmul",
+            layouts=layouts,
+        ),
     ]
 
 
@@ -87,20 +100,23 @@ def problems(layer: FC, batch: int, pass_: Pass) -> list[Problem]:
     dst = Operand("dst", ARG_DST, layer.output_shape(batch))
     diff_dst = Operand("diff_dst", ARG_DIFF_DST, dst.sizes)
     if pass_ == "forward":
-        operands, products = (src, weights, dst), both_ways(src, transposed(weights), dst)
+        operands, products = (src, weights, dst), _both_ways(src, transposed(weights), dst, (ROWS,))
     elif pass_ == "backward_data":
         diff_src = Operand("diff_src", ARG_DIFF_SRC, src.sizes)
-        operands, products = (weights, diff_dst, diff_src), both_ways(diff_dst, weights, diff_src)
+        operands, products = (weights, diff_dst, diff_src), _both_ways(diff_dst, weights, diff_src, (ROWS,))
     else:
         diff_weights = Operand("diff_weights", ARG_DIFF_WEIGHTS, weights.sizes)
-        operands, products = (src, diff_dst, diff_weights), both_ways(transposed(diff_dst), src, diff_weights)
+        operands, products = (
+            (src, diff_dst, diff_weights),
+            _both_ways(transposed(diff_dst), src, diff_weights, (ROWS, COLUMNS)),
+        )
 
     def create(descs: Sequence[Desc]) -> list[PrimitiveDesc]:
         return _inner_product(layer, batch, pass_, descs)
 
     anything = (OPAQUE, OPAQUE, OPAQUE)
-    plain = (_ROWS, _ROWS, _ROWS)
-    columns = tuple(_COLUMNS if "weights" in operand.name else _ROWS for operand in operands)
+    plain = (ROWS, ROWS, ROWS)
+    columns = tuple(COLUMNS if "weights" in operand.name else ROWS for operand in operands)
     return [Problem("inner product", operands, create, (anything, plain, columns)), *products]
 
 
@@ -109,9 +125,7 @@ def _inner_product(layer: FC, batch: int, pass_: Pass, descs: Sequence[Desc]) ->
     first, second, result = descs
 
     def forward(src: Desc, weights: Desc, dst: Desc) -> list[PrimitiveDesc]:
-        return implementations(
-            _CREATE.format("forward"), FORWARD_TRAINING, src, weights, None, dst, attributes
-        )
+        return implementations(_CREATE.format("forward"), FORWARD_TRAINING, src, weights, None, dst, attributes)
 
     if pass_ == "forward":
         return forward(first, second, result)

@@ -11,12 +11,9 @@ from layerbench.device import Run
 from layerbench.kernel import Choice, Choices, Job, Tensors
 from layerbench.layers import LSTM, Pass
 
-from ._dnnl import Desc, Memory, PrimitiveDesc, aligned
-from ._onednn_lstm import TO_CANONICAL, forward_weights, gates_reordered, products, TO_KERNEL
-from ._onednn_plan import Plan, Problem, bind, canonical, filled, rebuild
-
-_CACHED = 256 * 1024
-"""Bytes of one block of time steps whose factors are computed just before they are used, so as to stay in cache."""
+from ._dnnl import Memory, aligned
+from ._onednn_lstm import TO_CANONICAL, TO_KERNEL, block_length, by_gate, products, reordered
+from ._onednn_plan import Operand, Plan, Problem, bind, canonical, filled, rebuild
 
 _ONE = np.ones((), dtype=np.float32)
 
@@ -27,7 +24,7 @@ class _Product:
     def __init__(self, problems: list[Problem], choice: Choice, name: str) -> None:
         plan = msgspec.convert(choice.settings[name], Plan)
         (self.problem,) = [problem for problem in problems if problem.operation == plan.operation]
-        self.pd: PrimitiveDesc = rebuild(self.problem, plan)
+        self.pd = rebuild(self.problem, plan)
         self._scratchpad = Memory(self.pd.scratchpad)
 
     def weights(self, array: np.ndarray) -> Memory:
@@ -35,19 +32,15 @@ class _Product:
         operand = self.problem.operands[1]
         return filled(operand, self.pd.desc(operand.argument), array)
 
-    def on(self, left: np.ndarray | Memory, right: np.ndarray | Memory, result: np.ndarray) -> Run:
-        """The timed call on these operands; arrays lie by rows and are used where they are."""
+    def on(self, left: np.ndarray, right: np.ndarray | Memory, result: np.ndarray) -> Run:
+        """The timed call on these operands; arrays are used where they are."""
         memories = {
-            operand.name: value
-            if isinstance(value, Memory)
-            else Memory(Desc.of_layout(operand.sizes, self._layout(operand.transposed)), value.reshape(-1))
-            for operand, value in zip(self.problem.operands, (left, right, result), strict=True)
+            operand.name: given
+            if isinstance(given, Memory)
+            else Memory(self.pd.desc(operand.argument), given.reshape(-1))
+            for operand, given in zip(self.problem.operands, (left, right, result), strict=True)
         }
         return bind(self.problem, self.pd, memories, self._scratchpad)
-
-    @staticmethod
-    def _layout(is_transposed: bool) -> str:
-        return "ba" if is_transposed else "ab"
 
 
 def _array(*sizes: int) -> np.ndarray:
@@ -68,8 +61,8 @@ class PreparedLSTM:
         self._hidden = _array(steps + 1, batch, hidden)
         self._cell = _array(steps + 1, batch, hidden)
         self._cell_tanh = _array(steps, batch, hidden)
-        self._gates = _array(steps, batch, 4 * hidden)
-        self._diff_gates = _array(steps, batch, 4 * hidden)
+        self._gates = _array(steps, 4, batch, hidden)
+        self._diff_gates = _array(steps, batch, 4, hidden)
         self._diff_src = _array(steps, batch, inputs)
         self.gradient = aligned(4 * layer.weights)
         self._diff_input = self.gradient[: 4 * hidden * inputs]
@@ -89,77 +82,80 @@ class PreparedLSTM:
         self.run["backward_data"]()
 
     def _forward(self, product: Callable[[Pass, str], _Product], tensors: Tensors) -> Run:
-        projection, step = product("forward", "projection"), product("forward", "step")
-        project = projection.on(
-            self._src, projection.weights(forward_weights(tensors["weights_input"])), self._gates
-        )
-        weights = step.weights(forward_weights(tensors["weights_hidden"]))
-        width = self._layer.hidden_size
-        part = _array(self._batch, width)
-        calls = []
-        for t in range(self._layer.time_steps):
-            o, i, f, g = (self._gates[t, :, gate * width : (gate + 1) * width] for gate in range(4))
-            gates = step.on(self._hidden[t], weights, self._gates[t])
-            calls.append(
-                (gates, o, i, f, g, self._cell[t], self._cell[t + 1], self._cell_tanh[t], self._hidden[t + 1])
+        projection, logistic, tanh = (product("forward", name) for name in ("projection", "logistic", "tanh"))
+        every, first_three, last = slice(0, 4), slice(0, 3), slice(3, 4)
+        project = projection.on(self._src, projection.weights(by_gate(tensors["weights_input"], every)), self._gates)
+        weights_logistic = logistic.weights(by_gate(tensors["weights_hidden"], first_three))
+        weights_tanh = tanh.weights(by_gate(tensors["weights_hidden"], last))
+        part = _array(self._batch, self._layer.hidden_size)
+        steps = [
+            (
+                logistic.on(self._hidden[t], weights_logistic, self._gates[t, first_three]),
+                tanh.on(self._hidden[t], weights_tanh, self._gates[t, last]),
+                *self._gates[t],
+                self._cell[t],
+                self._cell[t + 1],
+                self._cell_tanh[t],
+                self._hidden[t + 1],
             )
-        multiply, add, tanh = np.multiply, np.add, np.tanh
+            for t in range(self._layer.time_steps)
+        ]
+        multiply, add, hyperbolic = np.multiply, np.add, np.tanh
 
         def run() -> None:
             project()
-            for gates, o, i, f, g, before, cell, cell_tanh, hidden in calls:
-                gates()
+            for logistic_gates, tanh_gate, o, i, f, g, before, cell, cell_tanh, hidden in steps:
+                logistic_gates()
+                tanh_gate()
                 multiply(f, before, cell)
                 multiply(i, g, part)
                 add(cell, part, cell)
-                tanh(cell, cell_tanh)
+                hyperbolic(cell, cell_tanh)
                 multiply(o, cell_tanh, hidden)
 
         return run
 
-    def _factors(self, first: int, last: int, through_tanh: np.ndarray) -> Run:
-        """For time steps of a block: what dc and dh are multiplied by to give each gate's gradient, and dh to give dc.
+    def _factors(self, first: int, last: int, gates: np.ndarray, factors: np.ndarray) -> Run:
+        """For a block of time steps, what each gate's gradient is of dh (o) or dc (i, f, g), and dc's of dh.
 
-        The first are left where the gate gradients will stand, in the order o, i, f, g; the second in
-        ``through_tanh``.
+        ``gates`` (4, steps, N, H) is room for the gates in one piece each; ``factors`` (5, steps, N, H) gets the
+        factors of o, i, f, g and dc.
         """
-        width = self._layer.hidden_size
-        gates, factors = self._gates[first:last], self._diff_gates[first:last]
-        logistic, factors_logistic = gates[..., : 3 * width], factors[..., : 3 * width]
-        o, i, _, g = (gates[..., gate * width : (gate + 1) * width] for gate in range(4))
-        of_o, of_i, of_f, of_g = (factors[..., gate * width : (gate + 1) * width] for gate in range(4))
+        source = self._gates[first:last].swapaxes(0, 1)
+        logistic, of_logistic = gates[:3], factors[:3]
+        o, i, _, g = gates
+        of_o, of_i, of_f, of_g, of_dc = factors
         before, cell_tanh = self._cell[first:last], self._cell_tanh[first:last]
-        multiply, subtract = np.multiply, np.subtract
+        multiply, subtract, copy = np.multiply, np.subtract, np.copyto
 
         def run() -> None:
-            subtract(_ONE, logistic, factors_logistic)
-            multiply(factors_logistic, logistic, factors_logistic)
+            copy(gates, source)
+            subtract(_ONE, logistic, of_logistic)
+            multiply(of_logistic, logistic, of_logistic)
             multiply(of_o, cell_tanh, of_o)
             multiply(of_i, g, of_i)
             multiply(of_f, before, of_f)
             multiply(g, g, of_g)
             subtract(_ONE, of_g, of_g)
             multiply(of_g, i, of_g)
-            multiply(cell_tanh, cell_tanh, through_tanh)
-            subtract(_ONE, through_tanh, through_tanh)
-            multiply(through_tanh, o, through_tanh)
+            multiply(cell_tanh, cell_tanh, of_dc)
+            subtract(_ONE, of_dc, of_dc)
+            multiply(of_dc, o, of_dc)
 
         return run
 
     def _backward_data(self, product: Callable[[Pass, str], _Product], tensors: Tensors) -> Run:
         step, last_product = product("backward_data", "step"), product("backward_data", "diff_src")
-        weights = step.weights(gates_reordered(tensors["weights_hidden"], TO_KERNEL))
-        finish = last_product.on(
-            self._diff_gates,
-            last_product.weights(gates_reordered(tensors["weights_input"], TO_KERNEL)),
-            self._diff_src,
-        )
+        weights = step.weights(reordered(tensors["weights_hidden"], TO_KERNEL))
+        weights_input = last_product.weights(reordered(tensors["weights_input"], TO_KERNEL))
+        finish = last_product.on(self._diff_gates, weights_input, self._diff_src)
         steps, batch, width = self._layer.time_steps, self._batch, self._layer.hidden_size
-        length = max(1, min(steps, _CACHED // (4 * batch * 10 * width)))
+        length = block_length(self._layer, batch)
         diff_hidden = _array(steps, batch, width)
         diff_cell, part = _array(batch, width), _array(batch, width)
-        diff_cell_row = diff_cell[:, None, :]
-        through_tanh = _array(length, batch, width)
+        room = _array(9, length, batch, width).reshape(-1)
+        # NumPy allocates for operands that are not in one piece, except to copy them: gates are gathered for a block,
+        # and the gradients of a step scattered to rows, for the products.
 
         def no_step_after() -> None:
             """The last time step's hidden state goes nowhere but to the output."""
@@ -167,30 +163,42 @@ class PreparedLSTM:
         blocks = []
         for first in reversed(range(0, steps, length)):
             last = min(first + length, steps)
+            every = room[: 9 * (last - first) * batch * width].reshape(9, last - first, batch, width)
+            gates, factors = every[:4], every[4:]
             calls = []
             for t in reversed(range(first, last)):
-                diff_gates = self._diff_gates[t].reshape(batch, 4, width)
-                recur = (
-                    step.on(self._diff_gates[t + 1], weights, diff_hidden[t]) if t + 1 < steps else no_step_after
-                )
-                forget = self._gates[t, :, 2 * width : 3 * width]
+                recur = no_step_after
+                if t + 1 < steps:
+                    recur = step.on(self._diff_gates[t + 1], weights, diff_hidden[t])
+                factor = factors[:, t - first]
                 calls.append(
-                    (recur, diff_hidden[t], through_tanh[t - first], diff_gates[:, 1:], diff_gates[:, 0], forget)
+                    (
+                        recur,
+                        diff_hidden[t],
+                        *factor,
+                        gates[2, t - first],
+                        factor[:4],
+                        self._diff_gates[t].swapaxes(0, 1),
+                    )
                 )
-            blocks.append((self._factors(first, last, through_tanh[: last - first]), calls))
+            blocks.append((self._factors(first, last, gates, factors), calls))
         diff_dst, multiply, add, copy = self._diff_dst, np.multiply, np.add, np.copyto
 
         def run() -> None:
             copy(diff_hidden, diff_dst)
             diff_cell.fill(0)
-            for factors, calls in blocks:
-                factors()
-                for recur, dh, through, of_cell, of_hidden, forget in calls:
+            for prepare_factors, calls in blocks:
+                prepare_factors()
+                for recur, dh, o, i, f, g, of_dc, forget, gradients, by_row in calls:
                     recur()
-                    multiply(dh, through, part)
+                    multiply(dh, of_dc, part)
                     add(diff_cell, part, diff_cell)
-                    multiply(of_cell, diff_cell_row, of_cell)
-                    multiply(of_hidden, dh, of_hidden)
+                    # Each factor becomes the gradient it was a factor of.
+                    multiply(o, dh, o)
+                    multiply(i, diff_cell, i)
+                    multiply(f, diff_cell, f)
+                    multiply(g, diff_cell, g)
+                    copy(by_row, gradients)
                     multiply(diff_cell, forget, diff_cell)
             finish()
 
@@ -202,13 +210,12 @@ class PreparedLSTM:
             (product("backward_weights", "weights_hidden"), self._hidden[:-1], self._diff_hidden),
         ]
         runs = []
-        self._gradients = []
+        self._gradients: list[tuple[Operand, Memory]] = []
         for chosen, source, result in pairs:
-            operands = (source, self._diff_gates) if chosen.problem.result.transposed else (self._diff_gates, source)
             operand = chosen.problem.result
-            memory = Memory(Desc.of_layout(operand.sizes, "ab"), result)
-            runs.append(chosen.on(*operands, memory))
-            self._gradients.append((operand, memory))
+            operands = (source, self._diff_gates) if operand.transposed else (self._diff_gates, source)
+            runs.append(chosen.on(*operands, result))
+            self._gradients.append((operand, Memory(chosen.pd.desc(operand.argument), result)))
         of_input, of_hidden = runs
 
         def run() -> None:
@@ -227,6 +234,6 @@ class PreparedLSTM:
         if pass_ == "backward_data":
             return {"diff_src": self._diff_src.copy()}
         return {
-            operand.name: gates_reordered(canonical(operand, memory, shape), TO_CANONICAL)
+            operand.name: reordered(canonical(operand, memory, shape), TO_CANONICAL)
             for (operand, memory), shape in zip(self._gradients, self._layer.weight_shapes.values(), strict=True)
         }

@@ -7,7 +7,8 @@ operand. A plan is plain data: found by a search on one rank, it is rebuilt on o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,15 +62,12 @@ class Problem:
         All implementations for given descriptors, in the order of ``operands``.
     requests
         Combinations of layouts worth asking for, in the order of ``operands``.
-    constants
-        Further execution arguments.
     """
 
     operation: str
     operands: tuple[Operand, ...]
     create: Callable[[Sequence[Desc]], list[PrimitiveDesc]]
     requests: tuple[tuple[str, ...], ...]
-    constants: Mapping[int, Memory] = field(default_factory=dict)
 
     @property
     def result(self) -> Operand:
@@ -87,6 +85,11 @@ class Plan(msgspec.Struct, frozen=True):
     def algorithm(self) -> str:
         """Its name in records: ``convolution brgconv:avx512_core acdb,Acdb48a->acdb``."""
         return f"{self.operation} {self.implementation} {','.join(self.layouts[:-1])}->{self.layouts[-1]}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a ``Choice`` keeps of it, as it comes back from JSON."""
+        return {"operation": self.operation, "implementation": self.implementation, "layouts": list(self.layouts)}
 
     @property
     def is_reference(self) -> bool:
@@ -159,4 +162,4 @@ def bind(problem: Problem, pd: PrimitiveDesc, memories: Mapping[str, Memory], sc
     """
     arguments = {operand.argument: memories[operand.name] for operand in problem.operands}
     arguments[ARG_SCRATCHPAD] = scratchpad or Memory(pd.scratchpad)
-    return Primitive(pd).bind({**arguments, **problem.constants})
+    return Primitive(pd).bind(arguments)

@@ -7,31 +7,34 @@ clearly slower than the best so far is not run again, and oneDNN's reference loo
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from layerbench.device import Run
 from layerbench.errors import KernelError
 from layerbench.kernel import Budget
 
-from ._dnnl import Desc, Memory, PrimitiveDesc
-from ._onednn_plan import Operand, Plan, Problem, bind, offered, rebuild
+from ._dnnl import Memory, PrimitiveDesc, aligned
+from ._onednn_plan import Plan, Problem, bind, offered, rebuild
 
-Fill = Callable[[Operand, Desc], Memory]
-"""A memory with values fit for timing, for an operand in a given layout."""
+Values = Callable[[str], np.ndarray | None]
+"""Values fit for timing of the operand of that name; None for a result."""
 
-FINALISTS = 4
+FINALISTS = 3
 """Plans that run at full size after a first round at a small batch."""
 
-CLOSE = 1.3
-"""A plan this many times slower than the best at a small batch is not run at full size."""
+CLOSE = 1.2
+"""A plan this many times slower than the best at a small batch is not run at full size, nor a long one run twice."""
 
 SHORT = 1e-3
 """Seconds; shorter runs are timed as the mean of several."""
 
-LONG = 0.1
+LONG = 0.01
 """Seconds; a run this long is steady enough to be timed twice at most."""
 
 PADDED = 1.03
@@ -71,22 +74,24 @@ def _entries(problems: Sequence[Problem], budget: Budget, label: str) -> list[_E
     return fast or entries[:1]
 
 
-class _Operands:
-    """Memories of the plan that runs; a layout shared with the plan before is not filled again."""
+def _buffers(entries: Sequence[_Entry], values: Values) -> dict[str, np.ndarray]:
+    """A buffer for each operand that is large enough for every entry.
 
-    def __init__(self, fill: Fill) -> None:
-        self._fill = fill
-        self._kept: dict[str, tuple[Operand, str, Memory]] = {}
-
-    def of(self, entry: _Entry) -> dict[str, Memory]:
+    All layouts of an operand share it, unconverted: what is computed from it is not read, and its values are those
+    of the tensor or zeros for a result, so they cost a processor no more time than the right ones would.
+    """
+    largest: dict[str, int] = {}
+    for entry in entries:
         for operand in entry.problem.operands:
-            desc = entry.pd.desc(operand.argument)
-            layout = desc.layout
-            kept = self._kept.get(operand.name)
-            if kept is None or layout is None or kept[:2] != (operand, layout):
-                self._kept.pop(operand.name, None)
-                self._kept[operand.name] = (operand, layout or "", self._fill(operand, desc))
-        return {name: memory for name, (_, _, memory) in self._kept.items()}
+            nbytes = entry.pd.desc(operand.argument).nbytes
+            largest[operand.name] = max(nbytes, largest.get(operand.name, 0))
+    buffers = {name: aligned(nbytes + -nbytes % 4) for name, nbytes in largest.items()}
+    for name, buffer in buffers.items():
+        tensor = values(name)
+        if tensor is not None:
+            for start in range(0, buffer.size, tensor.size):
+                buffer[start : start + tensor.size] = tensor.reshape(-1)[: buffer.size - start]
+    return buffers
 
 
 def _seconds(run: Run) -> float:
@@ -104,10 +109,11 @@ def _seconds(run: Run) -> float:
 
 
 def _least(run: Run, best: float, budget: Budget) -> float:
-    """Least seconds of a few runs; of one, where that has taken ``patience`` times the best."""
+    """Least seconds of a few runs; of one, where that took too much longer than the best so far."""
     least = _seconds(run)
+    in_the_race = budget.patience if least < LONG else min(budget.patience, CLOSE)
     for _ in range(min(budget.runs, 2 if least > LONG else budget.runs) - 1):
-        if least > budget.patience * best:
+        if least > in_the_race * best:
             break
         least = min(least, _seconds(run))
     return least
@@ -117,56 +123,44 @@ def _handicap(entry: _Entry) -> float:
     return PADDED if entry.pd.desc(entry.problem.result.argument).padded else 1.0
 
 
-def _timed(entries: Sequence[_Entry], fill: Fill, budget: Budget, label: str) -> Iterator[tuple[float, _Entry]]:
-    operands = _Operands(fill)
-    best = math.inf
+def _timed(entries: Sequence[_Entry], values: Values, budget: Budget, label: str) -> list[tuple[float, _Entry]]:
+    """Seconds of each entry, least first."""
+    buffers = _buffers(entries, values)
+    best, timed = math.inf, []
     for entry in entries:
         budget.progress(f"{label}: {entry.plan.algorithm}")
-        run = bind(entry.problem, entry.pd, operands.of(entry))
-        seconds = _least(run, best, budget)
-        best = min(best, seconds)
-        yield seconds * _handicap(entry), entry
-
-
-def _by_layout(entries: Sequence[_Entry]) -> list[_Entry]:
-    """In an order that converts the largest operand as seldom as possible."""
-
-    def key(entry: _Entry) -> tuple[str, str, bool]:
         operands = entry.problem.operands
-        largest = max(range(len(operands)), key=lambda i: math.prod(operands[i].sizes))
-        return operands[largest].name, entry.plan.layouts[largest], operands[largest].transposed
-
-    return sorted(entries, key=key)
+        memories = {o.name: Memory(entry.pd.desc(o.argument), buffers[o.name]) for o in operands}
+        seconds = _least(bind(entry.problem, entry.pd, memories), best, budget)
+        best = min(best, seconds)
+        timed.append((seconds * _handicap(entry), entry))
+    return sorted(timed, key=lambda item: item[0])
 
 
 def _finalists(
-    entries: Sequence[_Entry], problems: Sequence[Problem], fill: Fill, budget: Budget, label: str
+    entries: Sequence[_Entry], problems: Sequence[Problem], values: Values, budget: Budget, label: str
 ) -> list[_Entry]:
-    """The plans that are fastest for the same operations at a smaller batch."""
+    """The plans that are fastest for the same operations at a smaller batch, fastest first."""
     small = {problem.operation: problem for problem in problems}
-    probes, full = [], {}
+    probes = []
     for entry in entries:
         problem = small[entry.plan.operation]
-        try:
-            pd = rebuild(problem, entry.plan)
-        except KernelError:
-            continue
-        probe = _Entry(problem, entry.plan, pd)
-        probes.append(probe)
-        full[entry.plan] = entry
+        # An implementation that the small batch does not have is out: it could not be verified either.
+        with contextlib.suppress(KernelError):
+            probes.append(_Entry(problem, entry.plan, rebuild(problem, entry.plan)))
     if not probes:
         return list(entries)
-    ranked = sorted(_timed(_by_layout(probes), fill, budget, f"{label}, first round"), key=lambda item: item[0])
-    close = [full[probe.plan] for seconds, probe in ranked if seconds <= CLOSE * ranked[0][0]]
-    return close[:FINALISTS]
+    full = {entry.plan: entry for entry in entries}
+    ranked = _timed(probes, values, budget, f"{label}, first round")
+    return [full[probe.plan] for seconds, probe in ranked if seconds <= CLOSE * ranked[0][0]][:FINALISTS]
 
 
 def race(
     problems: Sequence[Problem],
-    fill: Fill,
+    values: Values,
     budget: Budget,
     label: str,
-    small: tuple[Sequence[Problem], Fill] | None = None,
+    small: Sequence[Problem] = (),
 ) -> Winner:
     """The fastest plan of all that solve a pass.
 
@@ -174,14 +168,14 @@ def race(
     ----------
     problems
         The primitives that can compute it.
-    fill
-        Makes the memories to time it on.
+    values
+        Values of an operand by name.
     budget
         What the search may spend.
     label
         The layer and pass, for messages.
     small
-        The same problems at a smaller batch, for a first round, with what fills theirs.
+        The same problems at a smaller batch, for a first round.
 
     Raises
     ------
@@ -193,6 +187,7 @@ def race(
     if tried == 1:
         only = entries[0]
         return Winner(only.plan, math.nan, only.pd.scratchpad.nbytes, tried)
-    entries = _finalists(entries, *small, budget, label) if small else _by_layout(entries)
-    seconds, entry = min(_timed(entries, fill, budget, label), key=lambda item: item[0])
+    if small:
+        entries = _finalists(entries, small, values, budget, label)
+    seconds, entry = _timed(entries, values, budget, label)[0]
     return Winner(entry.plan, seconds, entry.pd.scratchpad.nbytes, tried)

@@ -12,9 +12,9 @@ from layerbench.kernel import Budget, Choice, Choices, Job, Tensors
 from layerbench.layers import FC, PASSES, Conv, Pass, Shape
 
 from . import _onednn_conv, _onednn_fc
-from ._dnnl import Desc, Memory
+from ._dnnl import Memory
 from ._onednn_plan import Operand, Plan, Problem, bind, canonical, filled, rebuild
-from ._onednn_race import Fill, race
+from ._onednn_race import race
 
 _NAN = np.float32(np.nan)
 
@@ -25,20 +25,6 @@ def _problems(layer: Conv | FC, batch: int, pass_: Pass) -> list[Problem]:
     return _onednn_fc.problems(layer, batch, pass_)
 
 
-def _filler(tensors: Tensors, samples: int) -> Fill:
-    """Memories that hold the first samples of the operands, or zeros where a result goes."""
-
-    def fill(operand: Operand, desc: Desc) -> Memory:
-        tensor = tensors.get(operand.name)
-        if tensor is None:
-            memory = Memory(desc)
-            memory.buffer.fill(0)  # so that no page is touched for the first time within a timed call
-            return memory
-        return filled(operand, desc, tensor if operand.name == "weights" else tensor[:samples])
-
-    return fill
-
-
 def search(layer: Conv | FC, job: Job, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
     """The fastest plan for each pass."""
     # A convolution's samples are independent and run one after another, so a few tell how fast the rest will be.
@@ -47,17 +33,12 @@ def search(layer: Conv | FC, job: Job, tensors: Tensors, budget: Budget) -> dict
     two_rounds = isinstance(layer, Conv) and job.batch > 2 * few
     choices: dict[Pass, Choice] = {}
     for pass_ in PASSES:
-        small = (_problems(layer, few, pass_), _filler(tensors, few)) if two_rounds else None
-        winner = race(
-            _problems(layer, job.batch, pass_),
-            _filler(tensors, job.batch),
-            budget,
-            f"{layer.name} {pass_}",
-            small,
-        )
+        small = _problems(layer, few, pass_) if two_rounds else ()
+        label = f"{layer.name} {pass_}"
+        winner = race(_problems(layer, job.batch, pass_), tensors.get, budget, label, small)
         choices[pass_] = Choice(
             algorithm=winner.plan.algorithm,
-            settings=msgspec.to_builtins(winner.plan),
+            settings=winner.plan.settings,
             workspace_bytes=winner.workspace_bytes,
             tried=winner.tried,
         )
@@ -84,9 +65,11 @@ class PreparedLayer:
     def _bound(self, layer: Conv | FC, job: Job, tensors: Tensors, pass_: Pass, plan: Plan) -> Run:
         (problem,) = [p for p in _problems(layer, job.batch, pass_) if p.operation == plan.operation]
         pd = rebuild(problem, plan)
-        fill = _filler(tensors, job.batch)
-        memories = {operand.name: fill(operand, pd.desc(operand.argument)) for operand in problem.operands}
-        self._results[pass_] = problem.result, memories[problem.result.name]
+        result = problem.result
+        memories = {result.name: Memory(pd.desc(result.argument))}
+        for operand in problem.operands[:-1]:
+            memories[operand.name] = filled(operand, pd.desc(operand.argument), tensors[operand.name])
+        self._results[pass_] = result, memories[result.name]
         return bind(problem, pd, memories)
 
     def poison(self) -> None:

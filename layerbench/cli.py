@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,17 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             # Whoever read our output has closed it (`| head`); Python's own complaint at exit is silenced too.
             sys.stdout = None
             sys.exit(0)
+        except (click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("LAYERBENCH_DEBUG"):
+                raise
+            click.echo(
+                f"layerbench: a defect of layerbench itself: {type(error).__name__}: {error}; "
+                "please report it with the traceback that LAYERBENCH_DEBUG=1 shows",
+                err=True,
+            )
+            sys.exit(SOME_FAILED)
 
     return guarded
 

@@ -49,8 +49,9 @@ def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, hosts
     Cores over the ranks of the largest count that fits one rank to a core; with several hosts, cores over the ranks of
     one.
     """
+    ranks_per_node = max(1, ranks_per_node)  # a count of 0 is refused with every other number that is out of range
     if hosts:
-        return max(1, cores // max(1, ranks_per_node))
+        return max(1, cores // ranks_per_node)
     fitting = [count * ranks_per_node for count in nodes if count * ranks_per_node <= cores]
     return max(1, cores // max(fitting, default=cores))
 

@@ -96,7 +96,9 @@ def ratio_of(numerator: Interval, denominator: Interval) -> Interval:
     value = numerator.median / denominator.median
     if not value:
         return Interval(value, value, value, method)
-    down = math.hypot(_log_distance(numerator.low, numerator.median), _log_distance(denominator.median, denominator.high))
+    down = math.hypot(
+        _log_distance(numerator.low, numerator.median), _log_distance(denominator.median, denominator.high)
+    )
     up = math.hypot(_log_distance(numerator.median, numerator.high), _log_distance(denominator.low, denominator.median))
     return Interval(value, value * math.exp(-down), value * math.exp(up), method)
 

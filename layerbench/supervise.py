@@ -176,8 +176,10 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     for member in family:
         with contextlib.suppress(psutil.Error):
             member.kill()
-    psutil.wait_procs(family, timeout=GRACE)
     process.wait()
+    deadline = time.monotonic() + GRACE
+    while any(_alive(member) for member in family) and time.monotonic() < deadline:
+        time.sleep(0.01)
     if process.stdout is not None:
         process.stdout.close()
 
@@ -192,6 +194,14 @@ def _family(process: subprocess.Popen[bytes], mark: str) -> set[psutil.Process]:
             if other.pid != process.pid and other.environ().get(MARK) == mark:
                 family.add(other)
     return family
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that only waits for its new parent to take note of its end does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import Layerbench, assert_one_line
 
 BAD_OPTIONS = [
-    (("--nodes", "0"), ["--nodes 0", "whole number of at least 1"]),
-    (("--nodes", "1,,2"), ["--nodes 1,,2", "''"]),
+    (("--nodes", "0"), ["--nodes", "whole number of at least 1"]),
+    (("--nodes", "1,,2"), ["--nodes", "''"]),
     (("--nodes", "a"), ["'a'"]),
     (("--nodes", "-1"), ["'-1'"]),
     (("--nodes", "999999999"), ["999999999", "typing mistake"]),

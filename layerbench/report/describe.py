@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from layerbench import units
 from layerbench.records import Manifest, Network
-
-if TYPE_CHECKING:
-    from layerbench.report.tables import Tables
+from layerbench.report.tables import Tables, row_tuples
 
 NAMES_SHOWN = 6
 
@@ -27,11 +25,14 @@ def listed(names: Sequence[object], shown: int = NAMES_SHOWN) -> str:
     return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
 
+def node_counts(counts: Sequence[int]) -> str:
+    """Node counts in a row: ``1 node``, ``1, 2 and 4 nodes``."""
+    return "1 node" if list(counts) == [1] else f"{listed(counts, shown=12)} nodes"
+
+
 def heading(manifest: Manifest) -> str:
     """What was run: ``alexnet: a training step on 1, 2, 4 and 8 nodes``."""
-    counts = sorted(set(manifest.options.nodes))
-    where = "1 node" if counts == [1] else f"{listed(counts, shown=12)} nodes"
-    return f"{manifest.suite}: a training step on {where}"
+    return f"{manifest.suite}: a training step on {node_counts(sorted(set(manifest.options.nodes)))}"
 
 
 def settings(tables: Tables) -> list[str]:
@@ -90,6 +91,51 @@ def emulation(tables: Tables) -> str:
     names = [name for name in tables.layer_types["network"].unique() if name]
     model = network(tables.manifest.network, listed(names))
     return (
-        f"emulated ({'1 node' if counts == [1] else f'{listed(counts, shown=12)} nodes'}): every rank's share was timed "
-        f"alone, and the all-reduce computed for the network {model}"
+        f"emulated ({node_counts(counts)}): every rank's share was timed alone, "
+        f"and the all-reduce computed for the network {model}"
     )
+
+
+class Fault(NamedTuple):
+    """Records of one layer at one node count that failed, or were skipped, for one reason."""
+
+    status: str
+    layer: str
+    nodes: int
+    parts: list[str]
+    reason: str
+
+
+def faults(tables: Tables) -> list[Fault]:
+    """What has no time, and why; the parts of a layer that share a reason together, failures first."""
+    found: dict[tuple[str, str, int, str], list[str]] = {}
+    bad = tables.records[tables.records["status"] != "ok"]
+    for row in row_tuples(bad):
+        found.setdefault((row.status, row.layer, row.nodes, row.reason), []).append(row.part)
+    rows = [
+        Fault(status, layer, nodes, parts, reason or "no reason was recorded")
+        for (status, layer, nodes, reason), parts in found.items()
+    ]
+    return sorted(rows, key=lambda fault: fault.status)
+
+
+def noisy(tables: Tables) -> str:
+    """How many records are noisy and of which layers; empty where none is."""
+    rows = tables.records[tables.records["noisy"]]
+    if rows.empty:
+        return ""
+    limit = 100 * tables.manifest.options.rel_error
+    return (
+        f"noisy: {len(rows):,} of {plural(len(tables.records), 'record')}, whose 95 % interval did not shrink to "
+        f"±{limit:.3g} %: {listed(list(rows['layer'].unique()))}"
+    )
+
+
+def missing(tables: Tables) -> str:
+    """Layers that have no record of a step at all, by node count; empty where none is missing."""
+    there = set(
+        tables.records.loc[tables.records["part"] == "step", ["layer", "nodes"]].itertuples(index=False, name=None)
+    )
+    counts = sorted(int(n) for n in tables.layer_types["nodes"].unique())
+    absent = {n: [la.name for la in tables.manifest.layers if (la.name, n) not in there] for n in counts}
+    return "; ".join(f"{listed(names)} on {plural(n, 'node')}" for n, names in absent.items() if names)

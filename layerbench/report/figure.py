@@ -17,7 +17,7 @@ WIDTH = 11.0
 
 DPI = 160
 _LINE = 0.2
-_HEAD_CHARACTERS, _FOOT_CHARACTERS = 130, 150
+_HEAD_CHARACTERS, _FOOT_CHARACTERS = 130, 160
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -94,7 +94,7 @@ def _draw(tables: Tables) -> Any:
     notes = textwrap.wrap(_footnote(tables), _FOOT_CHARACTERS)
     top, bottom = _LINE * (len(settings) + 2.1), _LINE * (len(notes) + 2.4)
     height = top + bottom + 3.1 * rows + max(0.0, (bars - 12) * 0.16)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    figure: Any = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(
         rect=(0, bottom / height, 1, 1 - (top + bottom) / height), w_pad=0.12, h_pad=0.1, hspace=0.04, wspace=0.03
     )
@@ -113,6 +113,9 @@ def _draw(tables: Tables) -> Any:
     for line, text in enumerate(reversed(notes)):
         write(line + 0.9, text, 9)
     _key(figure, tables, bottom / height)
+    # Once is enough: a figure that keeps its engine lays itself out again for every file.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     return figure
 
 
@@ -139,7 +142,7 @@ def _footnote(tables: Tables) -> str:
         limit = 100 * tables.manifest.options.rel_error
         said.append(f"Noisy: the interval of a layer's step did not shrink to ±{limit:.3g} %.")
     if not types["complete"].all():
-        said.append("Incomplete: a layer of the type failed or is missing, so there is no sum to draw.")
+        said.append("Incomplete: a layer of the type failed or is missing (for a speed-up, here or at the base).")
     return " ".join(said)
 
 

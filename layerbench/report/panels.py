@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench import units
-from layerbench.report.tables import Tables
+from layerbench.report.axes import log_axis, node_axis
+from layerbench.report.tables import Tables, row_tuples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +67,8 @@ def running_time(axes: Any, tables: Tables) -> None:
     """Running time of a step against nodes, log-log."""
     types = tables.layer_types
     unit, scale = _unit_of(types["seconds"])
-    _node_axis(axes, types["nodes"])
-    _log_axis(axes.yaxis, _span(types, TIME, scale))
+    node_axis(axes, types["nodes"])
+    log_axis(axes.yaxis, _span(types, TIME, scale))
     _curves(axes, types, TIME, scale)
     if types["nodes"].nunique() == 1:
         _values(axes, types)
@@ -77,12 +79,12 @@ def running_time(axes: Any, tables: Tables) -> None:
 def speed_up(axes: Any, tables: Tables) -> None:
     """Speed-up against nodes, log-log, with the ideal line."""
     types = tables.layer_types
-    base = tables.base_nodes
+    base = tables.base_nodes or 1
     weak = tables.manifest.options.scaling == "weak"
-    _node_axis(axes, types["nodes"])
+    node_axis(axes, types["nodes"])
     low, high = _span(types, SPEEDUP)
     ideal = types.loc[types["nodes"] >= base].drop_duplicates("nodes")
-    _log_axis(axes.yaxis, (min(low, 1.0), max(high, ideal["ideal"].max())), base=2, pad=1.3)
+    log_axis(axes.yaxis, (min(low, 1.0), max(high, ideal["ideal"].max())), base=2, pad=1.3)
     (line,) = axes.plot(ideal["nodes"], ideal["ideal"], linestyle=":", color=INK, linewidth=1.2, zorder=1)
     line.set_gid("speedup:ideal")
     middle = math.sqrt(ideal["nodes"].iloc[0] * ideal["nodes"].iloc[-1])
@@ -101,7 +103,7 @@ def communication(axes: Any, tables: Tables) -> None:
     top = max(types["communication_share"].max() * 100, 1.0)
     for index, kind in enumerate(kinds):
         colour = look(kind, kinds).colour
-        for row in types[types["kind"] == kind].itertuples():
+        for row in row_tuples(types[types["kind"] == kind]):
             x = counts.index(row.nodes) + (index - (len(kinds) - 1) / 2) * width
             if math.isnan(row.communication_share):
                 _cross(axes, x, colour, f"share:{kind}:missing")
@@ -158,8 +160,8 @@ def intensity(axes: Any, tables: Tables) -> None:
     kinds = list(tables.layer_types["kind"].unique())
     left = min(1.0, 10.0 ** math.floor(math.log10(min(bar.low for bar in bars)) - 0.2))
     # A number, and its note, must end within the panel: the axis goes on beyond the bar by their share of the width.
-    right = max(left * (bar.high / left) ** (1 / (0.55 if bar.note else 0.85)) for bar in bars)
-    _log_axis(axes.xaxis, (left, right), pad=1.0)
+    right = max(left * (bar.high / left) ** (1 / (0.97 if bar.note else 0.85)) for bar in bars)
+    log_axis(axes.xaxis, (left, right), pad=1.0)
     for y, bar in enumerate(bars):
         (patch,) = axes.barh(y, bar.value, 0.7, color=look(bar.kind, kinds).colour)
         patch.set_gid(f"intensity:{bar.label}" + (":re-read" if bar.note == _RE_READ else ""))
@@ -193,7 +195,7 @@ def intensity_bars(frame: pd.DataFrame) -> list[Bar]:
     if len(frame) <= MANY_LAYERS:
         return [
             Bar(row.layer, row.kind, value, note, value, value)
-            for row in frame.itertuples()
+            for row in row_tuples(frame)
             for value, note in _conventions(row.macs_per_byte, row.macs_per_byte_weights_reread)
         ]
     bars = []
@@ -229,7 +231,7 @@ def _curves(axes: Any, types: pd.DataFrame, curve: Curve, scale: float = 1.0) ->
             points = rows[known & (rows["placement"] == placement)]
             if len(points):
                 _points(axes, points, curve, style, scale, f"{curve.gid}:{kind}:{placement}")
-        for row in rows[~known].itertuples():
+        for row in row_tuples(rows[~known]):
             offset = (kinds.index(kind) - (len(kinds) - 1) / 2) * 0.05
             _cross(axes, row.nodes * 2**offset, style.colour, f"{curve.gid}:{kind}:missing")
 
@@ -242,7 +244,9 @@ def _cross(axes: Any, x: float, colour: str, gid: str) -> None:
 def _points(axes: Any, points: pd.DataFrame, curve: Curve, style: Look, scale: float, gid: str) -> None:
     nodes, values = points["nodes"], points[curve.value] / scale
     beyond = [values - points[curve.low] / scale, points[curve.high] / scale - values]
-    bars = axes.errorbar(nodes, values, yerr=beyond, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=4, zorder=3)
+    bars = axes.errorbar(
+        nodes, values, yerr=beyond, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=2.5, zorder=3
+    )
     bars[2][0].set_gid(f"{gid}:interval")
     noisy = points[points["noisy"]]
     if curve is TIME and len(noisy):
@@ -265,12 +269,17 @@ def _points(axes: Any, points: pd.DataFrame, curve: Curve, style: Look, scale: f
 
 def _values(axes: Any, types: pd.DataFrame) -> None:
     """The running times in words: where there is one node count, a column of points says little."""
-    for row in types[types["seconds"].notna()].itertuples():
+    for row in row_tuples(types[types["seconds"].notna()]):
         where = (row.nodes, row.seconds / _unit_of(types["seconds"])[1])
         axes.annotate(units.seconds(row.seconds), where, xytext=(14, 0), textcoords="offset points", va="center")
 
 
-RING = {"marker": "o", "markersize": MARKER_SIZE + 7, "markerfacecolor": "none", "markeredgecolor": FAINT}
+RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": MARKER_SIZE + 7,
+    "markerfacecolor": "none",
+    "markeredgecolor": FAINT,
+}
 """Drawn around a noisy point."""
 
 
@@ -279,7 +288,7 @@ def _segments(rows: pd.DataFrame, value: str, placement: str) -> tuple[list[floa
     x: list[float] = []
     y: list[float] = []
     points = list(zip(rows["nodes"], rows[value], rows["placement"], strict=True))
-    for (x0, y0, p0), (x1, y1, p1) in zip(points, points[1:], strict=False):
+    for (x0, y0, p0), (x1, y1, p1) in pairwise(points):
         of_pair = "emulated" if "emulated" in (p0, p1) else "measured"
         if of_pair == placement and not math.isnan(y0 + y1):
             x += [x0, x1, math.nan]
@@ -299,51 +308,3 @@ def _span(types: pd.DataFrame, curve: Curve, scale: float = 1.0) -> tuple[float,
     columns = types[[curve.value, curve.low, curve.high]]
     positive = columns[columns > 0]
     return float(positive.min().min()) / scale, float(positive.max().max()) / scale
-
-
-def _node_axis(axes: Any, nodes: pd.Series[int]) -> None:
-    counts = sorted(int(n) for n in nodes.unique())
-    axes.set_xscale("log", base=2)
-    room = (counts[-1] / counts[0]) ** 0.06 if len(counts) > 1 else 2.0
-    axes.set_xlim(counts[0] / room, counts[-1] * room)
-    shown = apart(counts)
-    axes.set_xticks(shown, [str(n) for n in shown])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("nodes")
-
-
-def apart(counts: Sequence[int], least: float = 0.045) -> list[int]:
-    """Those of the counts whose labels do not touch on a log axis, from the largest down; the smallest always."""
-    span = math.log(counts[-1] / counts[0]) or 1.0
-    kept = [counts[-1]]
-    for count in reversed(counts[1:-1]):
-        if math.log(kept[-1] / count) >= least * span and math.log(count / counts[0]) >= least * span:
-            kept.append(count)
-    return sorted({counts[0], *kept})
-
-
-def _log_axis(axis: Any, span: tuple[float, float], base: int = 10, pad: float = 1.5) -> None:
-    """Plain numbers at round places of a log axis, enough of them to read it, never so many that they touch."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = span[0] / pad, span[1] * pad
-    if base == 10:
-        axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
-    else:
-        axis.axes.set_yscale("log", base=base)
-    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
-    axis.set_major_locator(FixedLocator(round_values(low, high, base)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-
-
-def round_values(low: float, high: float, base: int = 10, most: int = 9) -> list[float]:
-    """Round numbers from ``low`` to ``high``: powers of the base, with steps between where these are too few."""
-    first, last = math.floor(math.log(low, base)), math.ceil(math.log(high, base))
-    inside: list[float] = []
-    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)) if base == 10 else ((1,), (1, 1.5)):
-        values = [digit * float(base) ** power for power in range(first, last + 1) for digit in digits]
-        inside = [value for value in values if low <= value <= high]
-        if len(inside) >= 4:
-            break
-    return inside[:: -(-len(inside) // most) or 1]

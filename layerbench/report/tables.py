@@ -7,8 +7,9 @@ the layers' steps; where one is missing there is no sum, rather than a smaller o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,6 +65,11 @@ class Tables:
         return None if bases.isna().all() else int(bases.iloc[0])
 
 
+def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:
+    """A frame row by row, columns as attributes."""
+    return iter(frame.itertuples(index=False))
+
+
 def compute(run: Run) -> Tables:
     """All frames of a run."""
     records = records_frame(run)
@@ -84,30 +90,28 @@ def records_frame(run: Run) -> pd.DataFrame:
     import pandas as pd
 
     records = run.records
-    columns: dict[str, object] = {name: [getattr(record, name) for record in records] for name in FIELDS}
+    transposed = zip(*map(attrgetter(*FIELDS), records), strict=True) if records else ([] for _ in FIELDS)
+    columns: dict[str, Sequence[Any]] = dict(zip(FIELDS, transposed, strict=True))
     intervals = [_interval_of(record) for record in records]
     columns["sample_count"] = [len(record.samples) for record in records]
-    columns["median"] = pd.array([i.median for i in intervals], dtype="float64")
-    columns["ci_low"] = pd.array([i.low for i in intervals], dtype="float64")
-    columns["ci_high"] = pd.array([i.high for i in intervals], dtype="float64")
-    columns["flops"] = pd.array(
-        [2 * r.macs / i.median if r.macs and i.median else math.nan for r, i in zip(records, intervals, strict=True)],
-        dtype="float64",
-    )
-    columns["macs_per_byte"] = pd.array(
-        [r.macs / r.bytes if r.macs and r.bytes else math.nan for r in records], dtype="float64"
-    )
-    for name, dtype in (
-        ("modelled_seconds", "float64"),
-        ("relative_error", "float64"),
-        ("verified", "boolean"),
-        ("bytes_weights_reread", "Int64"),
-    ):
-        values = [getattr(record, name) for record in records]
-        if dtype == "float64":
-            values = [math.nan if value is None else value for value in values]
-        columns[name] = pd.array(values, dtype=dtype)
-    return pd.DataFrame(columns)
+    columns["median"] = [i.median for i in intervals]
+    columns["ci_low"] = [i.low for i in intervals]
+    columns["ci_high"] = [i.high for i in intervals]
+    columns["flops"] = [
+        2 * r.macs / i.median if r.macs and i.median else math.nan for r, i in zip(records, intervals, strict=True)
+    ]
+    columns["macs_per_byte"] = [r.macs / r.bytes if r.macs and r.bytes else math.nan for r in records]
+    return pd.DataFrame({name: _series(name, values) for name, values in columns.items()})
+
+
+def _series(name: str, values: Sequence[Any]) -> pd.Series[Any]:
+    """A column; one that may be None throughout needs its type told."""
+    import pandas as pd
+
+    dtypes = {"modelled_seconds": "float64", "relative_error": "float64", "verified": "boolean"}
+    dtype: Any = "Int64" if name.startswith("bytes_") else dtypes.get(name)
+    series: pd.Series[Any] = pd.Series(values, dtype=dtype)
+    return series
 
 
 def _interval_of(record: Record) -> Interval:
@@ -202,14 +206,19 @@ class _Sum:
 
 _NOTHING = interval([])
 
+_SUMMED = (
+    *("layer", "part", "nodes", "placement", "network", "noisy"),
+    *("median", "ci_low", "ci_high", "ci_method"),
+)
+
 
 def _sums(run: Run, records: pd.DataFrame) -> list[_Sum]:
     options = run.manifest.options
     names: dict[str, list[str]] = {}
     for layer in run.manifest.layers:
         names.setdefault(layer.kind, []).append(layer.name)
-    wanted = records[records["part"].isin(["step", "communication"])]
-    by_key = {(row.layer, row.part, row.nodes): row for row in wanted.itertuples(index=False)}
+    wanted = records.loc[records["part"].isin(["step", "communication"]), list(_SUMMED)]
+    by_key = {(row.layer, row.part, row.nodes): row for row in row_tuples(wanted)}
     counts = sorted({*options.nodes, *(int(nodes) for nodes in records["nodes"])})
     return [
         _sum(kind, names[kind], nodes, by_key, options) for kind in sorted(names, key=_kind_order) for nodes in counts
@@ -270,7 +279,7 @@ def intensity(run: Run) -> pd.DataFrame:
     import pandas as pd
 
     options = run.manifest.options
-    rows = []
+    rows: list[dict[str, Any]] = []
     for layer in run.manifest.layers:
         macs = layer.macs(options.batch)
         moved = layer.bytes(options.batch, options.dtype)
@@ -289,6 +298,4 @@ def intensity(run: Run) -> pd.DataFrame:
                 "macs_per_byte_weights_reread": math.nan if reread is None else macs / reread,
             }
         )
-    frame = pd.DataFrame(rows)
-    frame["bytes_weights_reread"] = pd.array([row["bytes_weights_reread"] for row in rows], dtype="Int64")
-    return frame
+    return pd.DataFrame({name: _series(name, [row[name] for row in rows]) for name in rows[0]} if rows else {})

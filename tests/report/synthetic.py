@@ -16,7 +16,9 @@ from layerbench.records import PARTS, Manifest, Network, Options, Part, Record, 
 from layerbench.stats import interval
 from layerbench.store import StoredRun
 
-NETWORK = Network(name="this-machine", alpha=1.6e-6, beta=1 / 3.8e9, source="fitted to an all-reduce sweep", residual=0.08)
+NETWORK = Network(
+    name="this-machine", alpha=1.6e-6, beta=1 / 3.8e9, source="fitted to an all-reduce sweep", residual=0.08
+)
 
 RATE = {"conv": 6e10, "fc": 2.2e10, "lstm": 2.5e10}
 """Multiply-accumulates a second."""
@@ -149,7 +151,9 @@ def record(
     )
 
 
-def failed(layer: str, nodes: int, reason: str = "wrong result: relative error 0.31, allowed 1e-05"):
+def failed(
+    layer: str, nodes: int, reason: str = "wrong result: relative error 0.31, allowed 1e-05"
+) -> Callable[[Record], Record]:
     """A ``change`` that makes a layer fail at one node count."""
 
     def change(record: Record) -> Record:
