@@ -25,17 +25,17 @@ from ._onednn_plan import Plan, Problem, bind, offered, rebuild
 Values = Callable[[str], np.ndarray | None]
 """Values fit for timing of the operand of that name; None for a result."""
 
-FINALISTS = 3
+FINALISTS = 2
 """Plans that run at full size after a first round at a small batch."""
 
-CLOSE = 1.2
+CLOSE = 1.15
 """A plan this many times slower than the best at a small batch is not run at full size, nor a long one run twice."""
 
 SHORT = 1e-3
 """Seconds; shorter runs are timed as the mean of several."""
 
-LONG = 0.01
-"""Seconds; a run this long is steady enough to be timed twice at most."""
+LONG, VERY_LONG = 0.01, 0.1
+"""Seconds; a run this long is steady enough to be timed twice at most, or once."""
 
 PADDED = 1.03
 """A padded weight gradient costs the all-reduce that much: it must be faster by more than this."""
@@ -112,7 +112,8 @@ def _least(run: Run, best: float, budget: Budget) -> float:
     """Least seconds of a few runs; of one, where that took too much longer than the best so far."""
     least = _seconds(run)
     in_the_race = budget.patience if least < LONG else min(budget.patience, CLOSE)
-    for _ in range(min(budget.runs, 2 if least > LONG else budget.runs) - 1):
+    enough = 1 if least > VERY_LONG else 2 if least > LONG else budget.runs
+    for _ in range(min(budget.runs, enough) - 1):
         if least > in_the_race * best:
             break
         least = min(least, _seconds(run))

@@ -14,9 +14,9 @@ from layerbench import network as networks
 from layerbench import suite as suites
 from layerbench.errors import StoreError, UsageError
 from layerbench.layers import DTYPES, AnyLayer, DType
+from layerbench.listener import Listener, Silence
 from layerbench.partition import global_batch
 from layerbench.records import Cache, Manifest, Options, Record, Scaling
-from layerbench.sweep import Listener, Silence
 
 if TYPE_CHECKING:
     import pandas as pd

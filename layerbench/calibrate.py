@@ -15,9 +15,12 @@ from layerbench.stats import interval
 
 SECONDS_A_SIZE = 0.5
 
+LONGEST = 0.3
+"""Seconds of an all-reduce after which no larger one is timed."""
+
 
 def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], None]) -> Network | None:
-    """Time in-place float32 all-reduces of 4 B to 64 MiB over two ranks, and fit α and β.
+    """Time in-place float32 all-reduces of 4 B to 256 MiB over two ranks, and fit α and β.
 
     Returns
     -------
@@ -30,6 +33,9 @@ def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], N
         point = _point(size, rule, ranks, progress)
         if point is not None:
             points.append(point)
+        # On a slow network the largest sizes would take minutes, and its bandwidth shows long before.
+        if ranks.broadcast(point is not None and point.seconds > LONGEST):
+            break
     if ranks.rank != 0:
         return None
     where = f"between {' and '.join(options.hosts[:2])}" if options.hosts else "of two ranks on this machine"

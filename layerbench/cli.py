@@ -17,7 +17,7 @@ from layerbench import __version__
 from layerbench.errors import LayerbenchError
 
 if TYPE_CHECKING:
-    from layerbench.sweep import Listener
+    from layerbench.listener import Listener
 
 SOME_FAILED = 1
 NOTHING_RAN = 3
@@ -178,7 +178,7 @@ def run_command(**options: Any) -> None:
 
 @contextlib.contextmanager
 def _listener(quiet: bool) -> Iterator[Listener]:
-    from layerbench.sweep import Silence
+    from layerbench.listener import Silence
     from layerbench.terminal import Bar, Lines
 
     console = _console(stderr=True)
@@ -205,16 +205,14 @@ def _console(*, stderr: bool = False) -> Any:
 def report_command(runs: tuple[Path, ...], output: Path | None, quiet: bool) -> None:
     """Draw and tabulate runs: the newest in runs/ if none is named."""
     from layerbench import api, store
-    from layerbench.report import print_summary, report
+    from layerbench.report import report
 
     loaded = [store.load(path) for path in runs or (api.newest(),)]
     for run in loaded:
         for warning in run.warnings:
             click.echo(f"layerbench: {warning}", err=True)
-    written = report(loaded, output)
+    written = report(loaded, output, None if quiet else _console())
     if not quiet:
-        for run in loaded:
-            print_summary(run, _console())
         for path in written:
             click.echo(path)
 

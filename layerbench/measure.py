@@ -18,82 +18,17 @@ from layerbench.collectives import Ranks, agreed
 from layerbench.device import Device, Run
 from layerbench.errors import LayerbenchError, OutOfMemoryError
 from layerbench.kernel import Budget, Choice, Job, Kernel, Prepared
-from layerbench.layers import ITEMSIZE, PASSES, AnyLayer, Pass
+from layerbench.layers import PASSES, AnyLayer, Pass
 from layerbench.network import all_reduce_seconds
-from layerbench.partition import Shard, global_batch, split
-from layerbench.records import PARTS, Network, Options, Part, Placement, Record, Status
+from layerbench.partition import Shard
+from layerbench.records import Options, Part, Record
 from layerbench.sampling import Row, Rule, Sampled, TimeStep, collect, converged
 from layerbench.stats import interval
+from layerbench.task import Task, blank, without_result
 from layerbench.units import size
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the ranks of one launch are to measure.
-
-    ``ranks`` is the number of ranks the records are about: those that run, or, if emulated, those that are stood for.
-    """
-
-    options: Options
-    nodes: int
-    ranks: int
-    placement: Placement
-    network: Network | None
-
-    def shards(self) -> list[Shard]:
-        """Every rank's samples."""
-        options = self.options
-        return split(global_batch(options.batch, self.ranks, options.ranks_per_node, options.scaling), self.ranks)
-
-
-def blank(task: Task, layer: AnyLayer) -> list[Record]:
-    """Records of all parts of a layer with all that is known before anything runs."""
-    options, shards = task.options, task.shards()
-    batch = shards[-1].stop
-    working = [shard for shard in shards if shard.batch]
-    itemsize = ITEMSIZE[options.dtype]
-
-    def record(part: Part) -> Record:
-        macs = moved = 0
-        reread: int | None = None
-        if part == "communication":
-            moved = layer.weights * max(itemsize, 4) if task.ranks > 1 else 0
-        else:
-            passes = 1 if part != "step" else len(PASSES) - (not layer.backward_data_in_step)
-            macs = passes * layer.macs(batch)
-            moved = passes * sum(layer.bytes(shard.batch, options.dtype) for shard in working)
-            each = [layer.bytes_weights_reread(shard.batch, options.dtype) for shard in working]
-            if None not in each:
-                reread = passes * sum(b for b in each if b is not None)
-        return Record(
-            layer=layer.name,
-            kind=layer.kind,
-            part=part,
-            nodes=task.nodes,
-            ranks=task.ranks,
-            threads_per_rank=options.threads_per_rank,
-            batch=batch,
-            local_batch=max(shard.batch for shard in shards),
-            dtype=options.dtype,
-            kernels=options.kernels,
-            cache=options.cache,
-            in_step=part != "backward_data" or layer.backward_data_in_step,
-            placement=task.placement,
-            network=task.network.name if task.network and task.placement == "emulated" else "",
-            macs=macs,
-            bytes=moved,
-            bytes_weights_reread=reread,
-        )
-
-    return [record(part) for part in PARTS]
-
-
-def without_result(task: Task, layer: AnyLayer, status: Status, reason: str) -> list[Record]:
-    """Records of all parts of a layer that was not measured."""
-    return [msgspec.structs.replace(record, status=status, reason=reason) for record in blank(task, layer)]
 
 
 def measure(task: Task, layer: AnyLayer, ranks: Ranks, progress: Progress) -> list[Record]:

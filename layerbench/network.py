@@ -25,8 +25,8 @@ from layerbench.records import Network, NetworkPoint
 HERE = "this-machine"
 """Name of the model that is fitted to the machine the run is made on."""
 
-SWEEP_BYTES: tuple[int, ...] = tuple(4**exponent for exponent in range(1, 14))
-"""Sizes of the calibrating all-reduce sweep: 4 B to 64 MiB, each four times the last."""
+SWEEP_BYTES: tuple[int, ...] = tuple(4**exponent for exponent in range(1, 15))
+"""Sizes of the calibrating all-reduce sweep: 4 B to 256 MiB, each four times the last."""
 
 
 def all_reduce_seconds(network: Network, ranks: int, size: int) -> float:

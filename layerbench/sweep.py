@@ -7,61 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from layerbench import network as networks
 from layerbench import plan as planning
 from layerbench import store
-from layerbench.assignment import Assignment, Event, Findings, Progressed, Recorded, findings_path
+from layerbench.assignment import Assignment, Event, Findings, Progressed, findings_path
 from layerbench.errors import JournalError, LaunchError, LayerbenchError, StoreError
 from layerbench.launch import World, command_line, rank_environment
 from layerbench.layers import AnyLayer
-from layerbench.measure import Task, without_result
+from layerbench.listener import Listener
 from layerbench.plan import Count
 from layerbench.records import PARTS, Launch, Manifest, Network, Options, Record
 from layerbench.supervise import Ending, supervise
-
-
-class Listener(Protocol):
-    """Who is told how a sweep goes: a progress bar, plain lines, nobody."""
-
-    def sweep_started(self, run: Path, planned: Sequence[Count], layers: Sequence[AnyLayer]) -> None: ...
-
-    def launch_started(self, count: Count, layers: Sequence[AnyLayer]) -> None: ...
-
-    def network_started(self) -> None: ...
-
-    def network_known(self, network: Network) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def launch_failed(self, nodes: int, reason: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-class Silence:
-    """A listener that says nothing."""
-
-    def sweep_started(self, run: Path, planned: Sequence[Count], layers: Sequence[AnyLayer]) -> None: ...
-
-    def launch_started(self, count: Count, layers: Sequence[AnyLayer]) -> None: ...
-
-    def network_started(self) -> None: ...
-
-    def network_known(self, network: Network) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def launch_failed(self, nodes: int, reason: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
+from layerbench.task import Task, without_result
 
 
 @dataclass(frozen=True)
@@ -154,15 +120,11 @@ def execute(sweep: Sweep, listener: Listener) -> list[Record]:
         If the network of emulated counts can be neither measured nor looked up.
     """
     planned = planning.counts(sweep.options, sweep.cores)
-    done = {
-        (record.nodes, record.layer)
-        for record in store.load(sweep.path).records
-        if record.status != "failed" and record.part == PARTS[-1]
-    }
+    kept = _kept(store.load(sweep.path).records)
     missing = [
         (count, layers)
         for count in planned
-        if (layers := [layer for layer in sweep.manifest.layers if (count.nodes, layer.name) not in done])
+        if (layers := [layer for layer in sweep.manifest.layers if (layer.name, count.nodes) not in kept])
     ]
     listener.sweep_started(sweep.path, [count for count, _ in missing], sweep.manifest.layers)
     runner = _Runner(sweep, listener)
@@ -182,6 +144,12 @@ def execute(sweep: Sweep, listener: Listener) -> list[Record]:
             runner.keep(end=now(), outcome=outcome)
         runner.close()
     return store.load(sweep.path).records
+
+
+def _kept(records: Sequence[Record]) -> set[tuple[str, int]]:
+    """(layer, nodes) all of whose parts have a record that need not be measured again."""
+    found = Counter((record.layer, record.nodes) for record in records if record.status != "failed")
+    return {key for key, parts in found.items() if parts == len(PARTS)}
 
 
 class _Runner:
@@ -218,7 +186,7 @@ class _Runner:
         if count.placement == "emulated":
             network, reason = self._network()
         task = Task(self._options, count.nodes, count.ranks, count.placement, network)
-        recorded: set[str] = set()
+        before = {record.key: record for record in store.load(self._sweep.path).records}
         if not reason:
             self._listener.launch_started(count, layers)
             assignment = self._assignment(count, layers, network)
@@ -226,9 +194,7 @@ class _Runner:
 
             def listen(event: Event) -> None:
                 nonlocal current
-                if isinstance(event, Recorded):
-                    recorded.add(event.layer)
-                elif isinstance(event, Progressed):
+                if isinstance(event, Progressed):
                     current = event.what
                 self._listener.event(event)
 
@@ -237,6 +203,9 @@ class _Runner:
                 raise JournalError(ending.journal_failed)
             if not ending.ok:
                 reason = _told(ending, current)
+        # What has a record is read from the journal: an event may be lost on its way through a launcher.
+        after = [record for record in store.load(self._sweep.path).records if record.nodes == count.nodes]
+        recorded = {record.layer for record in after if before.get(record.key) != record}
         lost = [layer for layer in layers if layer.name not in recorded]
         if lost:
             reason = reason or "the ranks ended without a word on this layer"

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from layerbench import units
 from layerbench.assignment import Event, Progressed, Recorded
 from layerbench.layers import AnyLayer
+from layerbench.listener import Silence
 from layerbench.plan import Count
 from layerbench.records import Network
-from layerbench.sweep import Silence
 
 LAYER_OVERHEAD_MACS = 3e8
 """What starting, searching and verifying a layer costs, in MACs: keeps the time left honest where layers are small."""
@@ -76,7 +76,7 @@ class Lines(Silence):
 
     def _print(self, text: str) -> None:
         clock = units.clock(time.monotonic() - self._begin)
-        self._console.print(f"{clock} {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{clock} {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def recorded(event: Recorded) -> str:
@@ -151,7 +151,7 @@ class Bar(Silence):
         self.note(f"{_plural(nodes, 'node')}: failed: {reason}")
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _describe(self, what: str) -> None:
         where = f"{_plural(self._count.nodes, 'node')}: " if self._count else ""

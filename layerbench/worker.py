@@ -48,7 +48,9 @@ class Voice:
 
     def say(self, event: Event) -> None:
         if self._speaks:
-            print(line_of(event), flush=True)
+            # In one write: another rank's output must not come between a line and its end.
+            sys.stdout.write(line_of(event) + "\n")
+            sys.stdout.flush()
 
     def progress(self, what: str) -> None:
         now = time.monotonic()
@@ -123,8 +125,9 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
 
 
 def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
-    from layerbench.measure import Task, measure
+    from layerbench.measure import measure
     from layerbench.store import Journal
+    from layerbench.task import Task
 
     task = Task(assignment.options, assignment.nodes, assignment.ranks, assignment.placement, assignment.network)
     for layer in assignment.layers:

@@ -38,6 +38,9 @@ hidden_size = 32
 time_steps = 8
 """
 
+QUICK = ("--kernels", "numpy", "--max-time", "0.2", "--batch", "8")
+"""Options of a run that takes no longer than it must."""
+
 Layerbench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -12,7 +12,8 @@ import pytest
 from layerbench import calibrate
 from layerbench.errors import MeasurementError
 from layerbench.network import HERE, all_reduce_seconds
-from layerbench.records import Network
+from layerbench.records import Network, NetworkPoint
+from layerbench.sampling import Rule
 from tests.ranks import ThreadRank, together
 from tests.values import OPTIONS, options
 
@@ -104,3 +105,20 @@ def test_a_sweep_over_one_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     (error,) = together(1, lambda ranks: calibrate.all_reduce_sweep(options(max_time=0.01), ranks, lambda _: None))
     assert isinstance(error, MeasurementError)
     assert "two ranks" in str(error)
+
+
+def test_a_slow_network_is_not_timed_with_larger_sizes_than_show_its_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[tuple[int, int]] = []
+
+    def point(size: int, rule: Rule, ranks: ThreadRank, progress: object) -> NetworkPoint | None:
+        timed.append((ranks.rank, size))
+        seconds = calibrate.LONGEST * size / 1000
+        return None if ranks.rank else NetworkPoint(bytes=size, seconds=seconds, low=seconds, high=seconds)
+
+    monkeypatch.setattr(calibrate, "SWEEP_BYTES", (10, 1000, 1001, 10**6, 10**7))
+    monkeypatch.setattr(calibrate, "_point", point)
+    first, second = together(2, lambda ranks: calibrate.all_reduce_sweep(OPTIONS, ranks, lambda _: None))
+    assert isinstance(first, Network)
+    assert [each.bytes for each in first.points] == [10, 1000, 1001]
+    assert second is None
+    assert sorted(timed) == [(rank, size) for rank in (0, 1) for size in (10, 1000, 1001)], "both ranks stop together"

@@ -77,6 +77,13 @@ def network(model: Network | None, name: str = "") -> str:
     return f"{model.name} (α {units.seconds(model.alpha)} a message, 1/β {bandwidth})"
 
 
+def waiting(tables: Tables) -> str:
+    """What measured communication holds beside the exchange; empty where none was measured."""
+    types = tables.layer_types
+    measured = types[(types["placement"] == "measured") & (types["ranks"] > 1)]
+    return "" if measured.empty else "measured communication includes waiting for the slowest rank"
+
+
 def emulated_counts(tables: Tables) -> list[int]:
     """Node counts at which anything was emulated."""
     types = tables.layer_types

@@ -113,10 +113,20 @@ def _draw(tables: Tables) -> Any:
     for line, text in enumerate(reversed(notes)):
         write(line + 0.9, text, 9)
     _key(figure, tables, bottom / height)
-    # Once is enough: a figure that keeps its engine lays itself out again for every file.
+    _settle(figure)
+    return figure
+
+
+def _settle(figure: Any) -> None:
+    """Lay the panels out once and for all.
+
+    A figure that keeps its engine lays itself out again for every file. And the engine's solver leaves the last digits
+    to chance, by which two files of one figure would differ.
+    """
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
-    return figure
+    for panel in figure.axes:
+        panel.set_position([round(bound, 5) for bound in panel.get_position(original=True).bounds])
 
 
 def _panels(tables: Tables) -> list[Callable[[Any, Tables], None]]:
@@ -136,8 +146,7 @@ def _footnote(tables: Tables) -> str:
     said = ["Bars on points: 95 % confidence intervals of the median, where wider than the marker."]
     if (types["ci_method"] == "range").any():
         said[0] = f"{said[0][:-1]}; the range where there are too few samples."
-    if told := describe.emulation(tables):
-        said.append(f"{told[0].upper()}{told[1:]}.")
+    said += [f"{told[0].upper()}{told[1:]}." for told in (describe.waiting(tables), describe.emulation(tables)) if told]
     if types["noisy"].any():
         limit = 100 * tables.manifest.options.rel_error
         said.append(f"Noisy: the interval of a layer's step did not shrink to ±{limit:.3g} %.")

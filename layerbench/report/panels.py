@@ -160,7 +160,7 @@ def intensity(axes: Any, tables: Tables) -> None:
     kinds = list(tables.layer_types["kind"].unique())
     left = min(1.0, 10.0 ** math.floor(math.log10(min(bar.low for bar in bars)) - 0.2))
     # A number, and its note, must end within the panel: the axis goes on beyond the bar by their share of the width.
-    right = max(left * (bar.high / left) ** (1 / (0.97 if bar.note else 0.85)) for bar in bars)
+    right = max(left * (bar.high / left) ** (1 / (0.55 if bar.note else 0.85)) for bar in bars)
     log_axis(axes.xaxis, (left, right), pad=1.0)
     for y, bar in enumerate(bars):
         (patch,) = axes.barh(y, bar.value, 0.7, color=look(bar.kind, kinds).colour)

@@ -69,6 +69,8 @@ def _marks(row: Any) -> str:
 def _legend(tables: Tables) -> list[str]:
     """What each mark in the tables means, of those that are there."""
     said = []
+    if told := describe.waiting(tables):
+        said.append(told)
     if told := describe.emulation(tables):
         said.append(f"{EMULATED} {told}")
     if told := describe.noisy(tables):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerbench.errors import StoreError, UsageError
 from layerbench.report import figure, tables, text
-from layerbench.store import StoredRun
+from layerbench.store import StoredRun, collector_paused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,25 +52,13 @@ def report(runs: Sequence[StoredRun], output: Path | None = None, console: Conso
                 f"--output {run.path} and --resume"
             )
     written = []
-    with _collector_paused():
+    with collector_paused():
         for run, folder in zip(runs, _folders(runs, output), strict=True):
             computed = tables.compute(run)
             written += _write(computed, run.warnings, folder)
             if console is not None:
                 text.print_tables(computed, console)
     return written
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spare the search for reference cycles, of which records have none: over 100,000 it is a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _folders(runs: Sequence[StoredRun], output: Path | None) -> list[Path]:

@@ -1,6 +1,6 @@
 """Each layer and pass of `alexnet` at batch 16: the best kernel here against PyTorch and NumPy, threads equal.
 
-Kernels take turns sample by sample in one process on one core, so that whatever else the machine does meets all of them.
+Kernels take turns sample by sample in one process on one core, so that whatever else the machine does meets all.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def _geometric_mean(values: list[float]) -> float:
 def _table(rows: list[dict[str, Any]], peak: float) -> str:
     names = [name for name in PEERS if any(name in row["ratio"] for row in rows)]
     lines = [
-        f"Batch {BATCH}, fp32, {THREADS} thread. Ratios are the peer's time over ours (above 1: ours is faster), with 95 % "
-        f"intervals. Share: of the {peak / 1e9:.0f} GFLOP/s of a large matrix product on this core.",
+        f"Batch {BATCH}, fp32, {THREADS} thread. Ratios are the peer's time over ours (above 1: ours is faster), with "
+        f"95 % intervals. Share: of the {peak / 1e9:.0f} GFLOP/s of a large matrix product on this core.",
         "",
         "| layer | pass | ours, ms | GFLOP/s | share | "
         + " | ".join(f"{name} / ours" for name in names)

@@ -140,6 +140,8 @@ def overlaps(picture: Figure) -> list[str]:
     """Texts that cover one another, or leave the figure."""
     renderer = FigureCanvasAgg(picture).get_renderer()
     panels_ = {panel: panel.get_tightbbox(renderer) for panel in picture.axes}  # puts the labels of ticks in place
+    for legend in picture.legends:
+        legend.draw(renderer)
     boxes = []
     for one in picture.findobj(Text):
         box = one.get_window_extent(renderer)
@@ -159,6 +161,7 @@ CASES = {
     "one emulated count": {"nodes": [4]},
     "ten counts": {"nodes": [1, 2, 3, 4, 6, 8, 12, 16, 32, 64], "measured": 4, "batch": 128},
     "one to ten": {"nodes": range(1, 11)},
+    "close counts": {"nodes": [1, 30, 31, 32]},
     "weak": {"scaling": "weak", "spread": 0.05},
     "all measured": {"measured": 8},
     "one layer": {"layers": ALEXNET[-1:]},

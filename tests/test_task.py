@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from layerbench.layers import FC, LSTM, Conv
-from layerbench.measure import Task, blank
 from layerbench.records import Network, Options, Placement
+from layerbench.task import Task, blank
 
 OPTIONS = Options(
     nodes=[1, 4],
