@@ -76,7 +76,7 @@ def _measure(task: Task, layer: AnyLayer, shards: Sequence[Shard], ranks: Ranks,
     budget = Budget(progress=lambda what: progress(f"{layer.name}: trying {what}"))
     choices = _on_rank_0(ranks, lambda: found.search(job, operands[0], budget))
     progress(f"{layer.name}: verifying")
-    checks = _on_rank_0(ranks, lambda: verify.verify(found, job, choices, options.seed))
+    checks = _on_rank_0(ranks, lambda: verify.verify(found, job, operands[0], choices))
     sound = [pass_ for pass_ in PASSES if checks[pass_].ok]
 
     prepared = agreed(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from layerbench.errors import KernelError, VerificationError
-from layerbench.kernel import Choices, Job, Kernel, Prepared
+from layerbench.kernel import Choices, Job, Kernel, Prepared, Tensors
 from layerbench.layers import PASSES, AnyLayer, DType, Pass, Shape
 
 _INT8_DEVIATION = 32.0
@@ -90,10 +90,11 @@ def _rounded(values: np.ndarray, dtype: DType) -> np.ndarray:
     return values
 
 
-def verify(kernel: Kernel, job: Job, choices: Choices, seed: int) -> dict[Pass, Verification]:
+def verify(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> dict[Pass, Verification]:
     """Compare every pass of the chosen algorithms with the float64 reference.
 
-    The layer is prepared with two samples, or with all of them if the algorithms refuse so few. Before each
+    The layer is prepared with the first two samples of the operands, or with all of them if the algorithms refuse so
+    few. Before each
     pass all results are poisoned with NaN, and for a backward pass a training forward is run again, whose
     output may be its state; so nothing that an earlier call left behind can pass for a result.
 
@@ -106,8 +107,7 @@ def verify(kernel: Kernel, job: Job, choices: Choices, seed: int) -> dict[Pass, 
     """
     # The package's folder mapping hides kernels/ from static analysis, so it is imported by name.
     reference = importlib.import_module("layerbench.kernels.reference").reference
-    batch, operands, prepared = _prepare_small(kernel, job, choices, seed)
-    exact = {name: operand.astype(np.float64) for name, operand in operands.items()}
+    small, operands, prepared = _prepare_small(kernel, job, operands, choices)
     verifications: dict[Pass, Verification] = {}
     for pass_ in PASSES:
         prepared.poison()
@@ -115,25 +115,32 @@ def verify(kernel: Kernel, job: Job, choices: Choices, seed: int) -> dict[Pass, 
             prepared.run["forward"]()
         prepared.run[pass_]()
         kernel.device().synchronize()
-        expected = reference(job.layer, pass_, exact)
+        expected = reference(job.layer, pass_, operands)
         error = _relative_error(kernel.name, job.layer.name, prepared.results(pass_), expected)
         limit = kernel.error_limit(job.dtype, choices[pass_])
-        verifications[pass_] = Verification(error, limit, error <= limit, batch)
+        verifications[pass_] = Verification(error, limit, error <= limit, small.batch)
     return verifications
 
 
-def _prepare_small(
-    kernel: Kernel, job: Job, choices: Choices, seed: int
-) -> tuple[int, dict[str, np.ndarray], Prepared]:
-    batch = min(2, job.batch)
-    operands = tensors(job.layer, job.dtype, seed, 0, batch)
+def _prepare_small(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> tuple[Job, Tensors, Prepared]:
+    small = replace(job, batch=min(2, job.batch))
+    few = _first(job.layer, operands, small.batch)
     try:
-        return batch, operands, kernel.prepare(replace(job, batch=batch), operands, choices)
+        return small, few, kernel.prepare(small, few, choices)
     except KernelError:
-        if batch == job.batch:
+        if small.batch == job.batch:
             raise
-    operands = tensors(job.layer, job.dtype, seed, 0, job.batch)
-    return job.batch, operands, kernel.prepare(job, operands, choices)
+    return job, operands, kernel.prepare(job, operands, choices)
+
+
+def _first(layer: AnyLayer, operands: Tensors, samples: int) -> Tensors:
+    """The operands of the first samples of a batch."""
+    shapes = {"src": layer.input_shape, "diff_dst": layer.output_shape}
+    few = {
+        name: np.ascontiguousarray(operands[name].take(range(samples), axis=_batch_axis(shape)))
+        for name, shape in shapes.items()
+    }
+    return {**operands, **few}
 
 
 def _relative_error(

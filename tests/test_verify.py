@@ -139,8 +139,8 @@ class Tampered:
 
 def verified(layer: AnyLayer, kernel: Any, batch: int = 4) -> dict[Pass, verify.Verification]:
     job = Job(layer, batch, "fp32")
-    choices = NUMPY.search(job, verify.tensors(layer, "fp32", 0, 0, batch), Budget(runs=1))
-    return verify.verify(kernel, job, choices, 0)
+    operands = verify.tensors(layer, "fp32", 0, 0, batch)
+    return verify.verify(kernel, job, operands, NUMPY.search(job, operands, Budget(runs=1)))
 
 
 def after(prepared: Any, pass_: Pass, change: Callable[[], None]) -> None:
@@ -158,8 +158,8 @@ def after(prepared: Any, pass_: Pass, change: Callable[[], None]) -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "fp64"])
 def test_a_right_kernel_passes(layer: AnyLayer, dtype: DType) -> None:
     job = Job(layer, 4, dtype)
-    choices = NUMPY.search(job, verify.tensors(layer, dtype, 0, 0, 4), Budget(runs=1))
-    checks = verify.verify(NUMPY, job, choices, 0)
+    operands = verify.tensors(layer, dtype, 0, 0, 4)
+    checks = verify.verify(NUMPY, job, operands, NUMPY.search(job, operands, Budget(runs=1)))
     assert list(checks) == list(PASSES)
     for check in checks.values():
         assert check.ok

@@ -51,7 +51,7 @@ def _layer(layer: AnyLayer) -> list[dict[str, Any]]:
         if not kernel.availability().ok:
             continue
         choices = kernel.search(job, tensors, Budget())
-        checks = verify.verify(kernel, job, choices, 0)
+        checks = verify.verify(kernel, job, tensors, choices)
         assert all(check.ok for check in checks.values()), (name, layer.name, checks)
         prepared[name] = (kernel.prepare(job, tensors, choices), choices)
     rows = []
