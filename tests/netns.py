@@ -1,4 +1,9 @@
-"""Pretend hosts on this machine: network namespaces with their own addresses, joined by links of a known rate."""
+"""Pretend hosts on this machine: network namespaces with their own addresses, joined by links of a known rate.
+
+    python -m tests.netns 2 1gbit layerbench run --hosts HOSTS --launcher-args LAUNCHER --nodes 1,2 ...
+
+runs a command on the first of two such hosts (as root), with HOSTS and LAUNCHER replaced by what reaches both.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +27,10 @@ while [[ $1 == -* ]]; do shift; done
 namespace={prefix}h${{1##*.}}; shift
 exec ip netns exec "$namespace" bash -c "$*"
 """
+
+
+# All hosts share one kernel and so one host name: without these, MPICH would use shared memory between them.
+OVER_TCP = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}
 
 
 def _run(*command: str) -> None:
@@ -65,3 +76,15 @@ def hosts(number: int, rate: str, folder: Path) -> Iterator[tuple[list[str], Pat
     finally:
         for name in [*names, switch]:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def main(arguments: list[str]) -> int:
+    number, rate, *command = arguments
+    with tempfile.TemporaryDirectory() as folder, hosts(int(number), rate, Path(folder)) as (addresses, rsh, enter):
+        words = {"HOSTS": ",".join(addresses), "LAUNCHER": f"-launcher ssh -launcher-exec {rsh}"}
+        reached = [words.get(word, word) for word in command]
+        return subprocess.run([*enter, *reached], env={**os.environ, **OVER_TCP}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

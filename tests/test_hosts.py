@@ -11,7 +11,7 @@ import pytest
 
 from layerbench import store
 from layerbench.stats import median
-from tests.netns import hosts
+from tests.netns import OVER_TCP, hosts
 
 GIGABIT = 125e6
 """Bytes per second of the link."""
@@ -29,8 +29,7 @@ def test_two_hosts_with_a_gigabit_link_are_measured(tmp_path: Path, mpiexec: str
         command += ["--hosts", ",".join(addresses), "--launcher-args", f"-launcher ssh -launcher-exec {rsh}"]
         done = subprocess.run(
             [*enter, *command, "--output", str(run)],
-            # One kernel means one host name: without these MPICH would use shared memory.
-            env={**os.environ, "MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"},
+            env={**os.environ, **OVER_TCP},
             capture_output=True,
             text=True,
             check=False,
