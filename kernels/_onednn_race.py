@@ -140,8 +140,8 @@ def _timed(entries: Sequence[_Entry], values: Values, budget: Budget, label: str
 
 def _finalists(
     entries: Sequence[_Entry], problems: Sequence[Problem], values: Values, budget: Budget, label: str
-) -> list[_Entry]:
-    """The plans that are fastest for the same operations at a smaller batch, fastest first."""
+) -> tuple[list[_Entry], int]:
+    """The plans that are fastest for the same operations at a smaller batch, fastest first; and how many ran."""
     small = {problem.operation: problem for problem in problems}
     probes = []
     for entry in entries:
@@ -150,10 +150,11 @@ def _finalists(
         with contextlib.suppress(KernelError):
             probes.append(_Entry(problem, entry.plan, rebuild(problem, entry.plan)))
     if not probes:
-        return list(entries)
+        return list(entries), len(entries)
     full = {entry.plan: entry for entry in entries}
     ranked = _timed(probes, values, budget, f"{label}, first round")
-    return [full[probe.plan] for seconds, probe in ranked if seconds <= CLOSE * ranked[0][0]][:FINALISTS]
+    close = [full[probe.plan] for seconds, probe in ranked if seconds <= CLOSE * ranked[0][0]]
+    return close[:FINALISTS], len(probes)
 
 
 def race(
@@ -189,6 +190,6 @@ def race(
         only = entries[0]
         return Winner(only.plan, math.nan, only.pd.scratchpad.nbytes, tried)
     if small:
-        entries = _finalists(entries, small, values, budget, label)
+        entries, tried = _finalists(entries, small, values, budget, label)
     seconds, entry = _timed(entries, values, budget, label)[0]
     return Winner(entry.plan, seconds, entry.pd.scratchpad.nbytes, tried)

@@ -25,11 +25,11 @@ def fastest(runs: Mapping[str, Run], device: Device, budget: Budget) -> str:
         return best
     for name, run in runs.items():
         budget.progress(name)
-        seconds = device.time_parts([run], [1], flush=False)[0]
+        seconds = device.time_parts([run], 1)[0]
         if seconds > budget.patience * least:
             continue
         for _ in range(budget.runs - 1):
-            seconds = min(seconds, *device.time_parts([run], [1], flush=False))
+            seconds = min(seconds, *device.time_parts([run], 1))
         if seconds < least:
             best, least = name, seconds
     return best

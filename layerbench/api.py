@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from layerbench import environment, kernel, launch, plan, store, sweep
 from layerbench import network as networks
 from layerbench import suite as suites
-from layerbench.errors import StoreError, UsageError
+from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import DTYPES, AnyLayer, DType
 from layerbench.listener import Listener, Silence
 from layerbench.partition import global_batch
@@ -152,6 +152,8 @@ def run(
     loaded = suites.load(suite)
     layers = suites.select(loaded, filter)
     batch = loaded.batch if batch is None else batch
+    if output is not None and not str(output).strip():
+        raise UsageError("--output must name a folder, and is empty")
     if resume and output is None:
         raise UsageError("--resume needs --output RUN, the folder of the run to complete")
     host_names = launch.read_hosts(hosts) if hosts else ()
@@ -188,8 +190,7 @@ def run(
     )
     _check(options)
     _check_memory(loaded, layers, options, cores)
-    for layer in layers:
-        kernel.find(options.kernels, layer, dtype)
+    _check_kernels(layers, options)
     manifest = Manifest(
         command=command or f"layerbench.run({suite!r}, nodes={counts})",
         suite=loaded.name,
@@ -252,6 +253,20 @@ def _check_memory(loaded: suites.Suite, layers: Sequence[AnyLayer], options: Opt
         batch = global_batch(options.batch, count.ranks, options.ranks_per_node, options.scaling)
         here = options.ranks_per_node if options.hosts else count.world.ranks
         suites.check_memory(loaded, layers, -(-batch // count.ranks), options.dtype, available, ranks=here)
+
+
+def _check_kernels(layers: Sequence[AnyLayer], options: Options) -> None:
+    """Refuse a sweep none of whose layers has a kernel; those that have none are skipped where others have."""
+    reason: UnavailableError | None = None
+    for layer in layers:
+        try:
+            kernel.find(options.kernels, layer, options.dtype)
+        except UnavailableError as error:
+            reason = reason or error
+        else:
+            return
+    if reason is not None:
+        raise reason
 
 
 def _new_folder(name: str) -> Path:

@@ -33,6 +33,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     ranks: int
     world: int
     placement: Placement
+    oversubscribed: bool = False
     layers: list[AnyLayer] = []
     network: Network | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -48,11 +48,11 @@ def _point(size: int, rule: Rule, ranks: Ranks, progress: Callable[[str], None])
     reduce_ = ranks.all_reduce(buffer)
     device = Host()
 
-    def time_step(repetitions: Sequence[int]) -> list[Row]:
-        # A sum that is summed again grows without bound; it starts afresh for every sample.
+    def time_step(repetitions: int) -> list[Row]:
+        # Sums of sums grow, within one sample of a small buffer to infinity, which adds up as quickly as anything else.
         np.copyto(buffer, values)
         ranks.barrier()
-        return ranks.gather(device.time_parts([reduce_], repetitions, flush=False))
+        return ranks.gather(device.time_parts([reduce_], repetitions))
 
     sampled = collect(time_step, [True], rule, ranks, lambda _: progress(f"network: all-reduce of {size} B"))
     if sampled is None:

@@ -25,8 +25,8 @@ NOTHING_RAN = 3
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 
 
-class _InterruptedError(Exception):
-    """A signal asked to stop."""
+class _Interruption(BaseException):
+    """A signal asked to stop. No error: whoever catches errors must not catch this."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -42,7 +42,7 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         except LayerbenchError as error:
             click.echo(f"layerbench: {error}", err=True)
             sys.exit(error.exit_code)
-        except _InterruptedError as error:
+        except _Interruption as error:
             click.echo(
                 f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept",
                 err=True,
@@ -71,10 +71,17 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 def _signals_raise() -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into an exception, so that what was started is ended on the way out."""
 
-    def raise_(number: int, _: object) -> None:
-        raise _InterruptedError(number)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    before = {number: signal.signal(number, raise_) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    def raise_(number: int, _: object) -> None:
+        # A second signal must not break off the ending of what was started.
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Interruption(number)
+
+    # What is ignored stays so: nohup is how a run outlives its terminal.
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, raise_) for number in heeded}
     try:
         yield
     finally:
@@ -141,7 +148,7 @@ def main() -> None:
     help="Seconds without progress before a launch is ended.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the operands' random values.")
-@click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
+@click.option("--output", help="The run folder.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Complete the run in --output: measure what is missing or failed.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_one_line
@@ -194,7 +201,12 @@ def _listener(quiet: bool) -> Iterator[Listener]:
 def _console(*, stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            # Whoever watched has closed their end; what is being measured goes on without them.
+            self.quiet = True
+
+    return Terminal(stderr=stderr)
 
 
 @main.command(name="report")

@@ -22,23 +22,27 @@ class Device(Protocol):
     name: str
     """What the device is, as it is recorded: ``host``, ``cuda``."""
 
-    def time_parts(self, parts: Sequence[Run], repetitions: Sequence[int], *, flush: bool) -> list[float]:
-        """Run the parts of one step one after another and time each.
+    def time_parts(self, parts: Sequence[Run], repetitions: int, before_each: Run | None = None) -> list[float]:
+        """Run the parts of one step one after another, the whole step ``repetitions`` times, and time each part.
 
         Parameters
         ----------
         parts
             The timed calls, in order. None of them allocates.
         repetitions
-            How often each part is called in a row, so that what is too quick for the clock can be timed.
-        flush
-            Flush the last-level cache before every call, outside the timed region.
+            How often the step is repeated, so that what is too quick for the clock can be timed.
+        before_each
+            Called before every timed call, outside the timed region; flushes caches, for one.
 
         Returns
         -------
         list of float
             Seconds of one call of each part.
         """
+        ...
+
+    def flush_cache(self) -> None:
+        """Evict what the last-level cache holds."""
         ...
 
     def synchronize(self) -> None:
@@ -58,29 +62,20 @@ class Host:
     def __init__(self) -> None:
         self._flush_buffer: np.ndarray | None = None
 
-    def time_parts(self, parts: Sequence[Run], repetitions: Sequence[int], *, flush: bool) -> list[float]:
-        if flush:
-            return [self._time_flushed(part, times) for part, times in zip(parts, repetitions, strict=True)]
+    def time_parts(self, parts: Sequence[Run], repetitions: int, before_each: Run | None = None) -> list[float]:
         clock = time.perf_counter_ns
-        stamps = [clock()]
-        for part, times in zip(parts, repetitions, strict=True):
-            for _ in range(times):
-                part()
-            stamps.append(clock())
-        return [
-            (after - before) / times * 1e-9
-            for before, after, times in zip(stamps, stamps[1:], repetitions, strict=False)
-        ]
-
-    def _time_flushed(self, part: Run, times: int) -> float:
-        clock = time.perf_counter_ns
-        total = 0
-        for _ in range(times):
-            self.flush_cache()
+        total = [0] * len(parts)
+        for _ in range(repetitions):
             before = clock()
-            part()
-            total += clock() - before
-        return total / times * 1e-9
+            for index, part in enumerate(parts):
+                if before_each is not None:
+                    before_each()
+                    before = clock()
+                part()
+                after = clock()
+                total[index] += after - before
+                before = after
+        return [nanoseconds / repetitions * 1e-9 for nanoseconds in total]
 
     def flush_cache(self) -> None:
         """Evict what the last-level cache holds, by writing over twice as much memory."""

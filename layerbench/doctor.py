@@ -234,12 +234,7 @@ def _gpu() -> list[Finding]:
     if driver is None:
         return [Finding("GPU", None, "no NVIDIA driver is loaded: layers run on the CPU")]
     detail = f"NVIDIA driver {driver}: {', '.join(environment.gpus()) or 'no GPU named'}"
-    cupy = environment.versions(("cupy-cuda12x", "cupy-cuda13x", "cupy"))
-    if cupy:
-        return [Finding("GPU", True, f"{detail}; {', '.join(f'{n} {v}' for n, v in cupy.items())}")]
-    # CUDA 13 needs driver 580 or later.
-    extra = "cuda13" if int(driver.split(".")[0]) >= 580 else "cuda12"
-    return [Finding("GPU", False, f"{detail}; CuPy is not installed", f"pip install 'layerbench[{extra}]'")]
+    return [Finding("GPU", None, f"{detail}; no kernel library here runs on it: layers run on the CPU")]
 
 
 def _batch_system() -> list[Finding]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from layerbench import __version__, cgroups
+from layerbench.topology import one_of_each_core
 
 SYS = Path("/sys")
 PROC = Path("/proc")
@@ -124,8 +125,11 @@ def last_level_cache_bytes() -> int:
 
 
 def usable_cores() -> list[int]:
-    """Cores this process may run on, and no more of them than its control group's quota can keep busy."""
-    cores = sorted(os.sched_getaffinity(0))
+    """Cores this process may run on, and no more of them than its control group's quota can keep busy.
+
+    Of a core's hardware threads the first counts.
+    """
+    cores = one_of_each_core(os.sched_getaffinity(0))
     quota = cgroups.cpu_quota()
     return cores if quota is None else cores[: max(1, int(quota))]
 

@@ -24,6 +24,9 @@ from layerbench.errors import UnavailableError, UsageError
 LauncherName: TypeAlias = Literal["mpiexec", "none"]
 LAUNCHERS: tuple[str, ...] = ("auto", "mpiexec", "none")
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""What tells the threading libraries that a kernel may load how many threads to start."""
+
 MEND_MPI = "pip install 'layerbench[local]', or load your site's MPI and build mpi4py against it"
 
 
@@ -51,9 +54,11 @@ def open_mpi(program: str, world: World, extra: list[str], command: list[str]) -
     """``mpiexec`` of Open MPI; its own binding is turned off because ranks pin themselves."""
     slots = ",".join(f"{host}:{world.ranks_per_node}" for host in world.hosts)
     where = ["--host", slots, "--map-by", f"ppr:{world.ranks_per_node}:node"] if world.hosts else []
+    # Open MPI keeps the environment to its own host unless told by name.
+    passed = [word for name in sorted(THREAD_VARIABLES) for word in ("-x", name)] if world.hosts else []
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     sharing = [] if world.hosts else ["--oversubscribe"]
-    return [program, *root, "--bind-to", "none", *sharing, *where, *extra, "-n", str(world.ranks), *command]
+    return [program, *root, "--bind-to", "none", *sharing, *where, *passed, *extra, "-n", str(world.ranks), *command]
 
 
 def command_line(launcher: str, world: World, arguments: str, assignment: Path) -> list[str]:
@@ -142,16 +147,7 @@ def rank_environment(threads: int, base: Mapping[str, str]) -> dict[str, str]:
 
     ``OMP_PROC_BIND`` is left alone: a rank pins itself before any of these start, and they inherit its cores.
     """
-    count = str(threads)
-    return {
-        **base,
-        "OMP_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "BLIS_NUM_THREADS": count,
-        "OMP_DYNAMIC": "FALSE",
-        "PYTHONUNBUFFERED": "1",
-    }
+    return {**base, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "OMP_DYNAMIC": "FALSE", "PYTHONUNBUFFERED": "1"}
 
 
 def read_hosts(text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from layerbench import kernel as kernels
 from layerbench import verify
 from layerbench.collectives import Ranks, agreed
 from layerbench.device import Device, Run
-from layerbench.errors import LayerbenchError, OutOfMemoryError
+from layerbench.errors import LayerbenchError, OutOfMemoryError, UnavailableError
 from layerbench.kernel import Budget, Choice, Job, Kernel, Prepared
 from layerbench.layers import PASSES, AnyLayer, Pass
 from layerbench.network import all_reduce_seconds
@@ -24,6 +24,7 @@ from layerbench.partition import Shard
 from layerbench.records import Options, Part, Record
 from layerbench.sampling import Row, Rule, Sampled, TimeStep, collect, converged
 from layerbench.stats import interval
+from layerbench.suite import memory_needed
 from layerbench.task import Task, blank, without_result
 from layerbench.units import size
 
@@ -57,6 +58,8 @@ def measure(task: Task, layer: AnyLayer, ranks: Ranks, progress: Progress) -> li
         return without_result(task, layer, "skipped", reason) if ranks.rank == 0 else []
     try:
         return _measure(task, layer, shards, ranks, progress)
+    except UnavailableError as error:
+        return without_result(task, layer, "skipped", str(error)) if ranks.rank == 0 else []
     except LayerbenchError as error:
         return without_result(task, layer, "failed", str(error)) if ranks.rank == 0 else []
 
@@ -77,6 +80,7 @@ def _measure(task: Task, layer: AnyLayer, shards: Sequence[Shard], ranks: Ranks,
     choices = _on_rank_0(ranks, lambda: found.search(job, operands[0], budget))
     progress(f"{layer.name}: verifying")
     checks = _on_rank_0(ranks, lambda: verify.verify(found, job, operands[0], choices))
+    progress(f"{layer.name}: preparing")
     sound = [pass_ for pass_ in PASSES if checks[pass_].ok]
 
     prepared = agreed(
@@ -103,6 +107,7 @@ def _measure(task: Task, layer: AnyLayer, shards: Sequence[Shard], ranks: Ranks,
             ranks,
             lambda count: progress(f"{layer.name}: {count} samples" if count else f"{layer.name}: warming up"),
             timed.modelled or 0.0,
+            range(len(sound)),
         )
     except LayerbenchError as error:
         if ranks.size > 1:
@@ -135,23 +140,33 @@ class _Timed:
     def step(self, device: Device, ranks: Ranks) -> TimeStep:
         """A call that times one step on all ranks at once."""
         runs = [[prepared.run[pass_] for pass_ in self.passes] for prepared in self.prepared]
-        flush = self.task.options.cache == "cold"
+        cold = self.task.options.cache == "cold"
         if self.task.placement == "emulated":
-            sizes = [shard.batch for shard in _distinct(self.shards)]
-            place = [sizes.index(shard.batch) for shard in self.shards]
+            before_each = device.flush_cache if cold else None
 
-            def alone(repetitions: Sequence[int]) -> list[Row]:
-                rows = [device.time_parts(shard_runs, repetitions, flush=flush) for shard_runs in runs]
-                return [rows[i] for i in place]
+            def alone(repetitions: int) -> list[Row]:
+                return [device.time_parts(shard_runs, repetitions, before_each) for shard_runs in runs]
 
             return alone
         mine = [*runs[0], self.exchange] if self.exchange else runs[0]
 
-        def together(repetitions: Sequence[int]) -> list[Row]:
+        def flush() -> None:
+            # Ranks flush for different times, which an exchange must not be charged with.
+            device.flush_cache()
             ranks.barrier()
-            return ranks.gather(device.time_parts(mine, repetitions, flush=flush))
+
+        def together(repetitions: int) -> list[Row]:
+            ranks.barrier()
+            return ranks.gather(device.time_parts(mine, repetitions, flush if cold else None))
 
         return together
+
+    def of_ranks(self, medians: Sequence[float]) -> list[float]:
+        """Medians of the timed rows as medians of all ranks: an emulated rank has its shard's."""
+        if self.task.placement == "measured":
+            return list(medians)
+        sizes = [shard.batch for shard in _distinct(self.shards)]
+        return [medians[sizes.index(shard.batch)] for shard in self.shards]
 
 
 def _distinct(shards: Sequence[Shard]) -> list[Shard]:
@@ -164,7 +179,7 @@ def _distinct(shards: Sequence[Shard]) -> list[Shard]:
 
 def _check_memory(found: Kernel, layer: AnyLayer, mine: Sequence[Shard], options: Options) -> None:
     """Refuse what cannot fit, before anything is allocated: the operands, and a kernel's copy in its own layout."""
-    needed = 2 * sum(layer.operand_bytes(shard.batch, options.dtype) for shard in mine)
+    needed = sum(memory_needed(layer, shard.batch, options.dtype) for shard in mine)
     free = found.device().free_memory()
     if needed > free:
         raise OutOfMemoryError(
@@ -213,7 +228,7 @@ def _records(
         elif wrong or sampled is None:
             found_out |= {"status": "failed", "reason": f"{' and '.join(wrong)} gave a wrong result"}
         else:
-            found_out |= {"modelled_seconds": timed.modelled}
+            found_out |= {"modelled_seconds": timed.modelled, "inner": sampled.inner}
             found_out |= _times(timed, sampled.step, sampled.rank_step_medians)
         records.append(msgspec.structs.replace(record, **found_out))
     return records
@@ -236,14 +251,13 @@ def _communication(timed: _Timed, sampled: Sampled | None, wrong: Sequence[Pass]
 
 def _times_of_part(timed: _Timed, sampled: Sampled, part: Part) -> dict[str, Any]:
     index = timed.parts.index(part)
-    times = _times(timed, sampled.parts[index], sampled.rank_medians[index])
-    return times | {"inner": sampled.inner[index]}
+    return _times(timed, sampled.parts[index], sampled.rank_medians[index]) | {"inner": sampled.inner}
 
 
 def _times(timed: _Timed, samples: list[float], rank_medians: list[float]) -> dict[str, Any]:
     return {
         "samples": samples,
-        "rank_medians": rank_medians,
+        "rank_medians": timed.of_ranks(rank_medians),
         "ci_method": interval(samples).method,
         "noisy": not converged(samples, timed.task.options.rel_error),
     }

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from layerbench.errors import LaunchError
+from layerbench.topology import one_of_each_core
 
 
 class Seat(NamedTuple):
-    """Where a rank finds itself: a machine, and the cores it may run on.
+    """Where a rank finds itself: a machine, and the cores (the first hardware thread of each) it may run on.
 
     The machine is told by its running kernel, not its host name: containers and network namespaces have names of their
     own and share cores all the same.
@@ -27,7 +28,7 @@ def seat() -> Seat:
         machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         machine = os.uname().nodename
-    return Seat(machine, tuple(sorted(os.sched_getaffinity(0))))
+    return Seat(machine, tuple(one_of_each_core(os.sched_getaffinity(0))))
 
 
 def assign(seats: Sequence[Seat], threads: int, *, oversubscribe: bool) -> list[tuple[int, ...]]:

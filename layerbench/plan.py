@@ -17,12 +17,13 @@ MAX_RANKS = 1_000_000
 
 @dataclass(frozen=True)
 class Count:
-    """One node count of a sweep: how many ranks it is about, and which of them run."""
+    """One node count of a sweep: how many ranks it is about, and which of them run, on enough cores or not."""
 
     nodes: int
     ranks: int
     placement: Placement
     world: World
+    oversubscribed: bool = False
 
 
 def parse_nodes(text: str) -> list[int]:
@@ -79,7 +80,8 @@ def counts(options: Options, cores: int) -> list[Count]:
         fits = fits and (options.launcher != "none" or ranks == 1)
         if fits:
             world = World(ranks, options.ranks_per_node, tuple(options.hosts[:nodes]))
-            return Count(nodes, ranks, "measured", world)
+            here = options.ranks_per_node if options.hosts else ranks
+            return Count(nodes, ranks, "measured", world, oversubscribed=here > slots)
         return Count(nodes, ranks, "emulated", World(1, 1, tuple(options.hosts[:1])))
 
     return [count(nodes) for nodes in options.nodes]

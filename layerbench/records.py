@@ -7,7 +7,7 @@ Version history
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -22,6 +22,7 @@ Placement: TypeAlias = Literal["measured", "emulated"]
 Status: TypeAlias = Literal["ok", "failed", "skipped"]
 Scaling: TypeAlias = Literal["strong", "weak"]
 Cache: TypeAlias = Literal["hot", "cold"]
+AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
 
 
@@ -46,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         algorithms were timed to choose it.
     device, cache
         ``host`` or another device; whether the operands were ``hot`` in cache or flushed before (``cold``).
+    oversubscribed
+        More threads ran than there are cores, because ``--oversubscribe`` asked for it.
     placement, network
         ``measured`` where every rank ran, ``emulated`` where shards were timed alone and the communication was
         computed by the named network model. ``network`` is empty where nothing was computed.
@@ -77,10 +80,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     layer: str
     kind: str
     part: Part
-    nodes: int
-    ranks: int
-    threads_per_rank: int
-    batch: int
+    nodes: AtLeastOne
+    ranks: AtLeastOne
+    threads_per_rank: AtLeastOne
+    batch: AtLeastOne
     local_batch: int
     dtype: DType
     kernels: str
@@ -90,6 +93,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "host"
     cache: Cache = "hot"
     in_step: bool = True
+    oversubscribed: bool = False
     placement: Placement = "measured"
     network: str = ""
     samples: list[float] = []
@@ -119,8 +123,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     of equal options do the same.
     """
 
-    nodes: list[int]
-    batch: int
+    nodes: Annotated[list[AtLeastOne], msgspec.Meta(min_length=1)]
+    batch: AtLeastOne
     scaling: Scaling
     dtype: DType
     kernels: str
@@ -200,7 +204,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     suite: str
     suite_source: str
-    layers: list[AnyLayer]
+    layers: Annotated[list[AnyLayer], msgspec.Meta(min_length=1)]
     options: Options
     environment: dict[str, Any]
     network: Network | None = None

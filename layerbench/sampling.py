@@ -17,8 +17,8 @@ from layerbench.stats import interval, median
 Row = list[float]
 """Seconds of each part, for one rank."""
 
-TimeStep = Callable[[Sequence[int]], list[Row]]
-"""Times one step with the given repetitions of each part: one row for each rank on rank 0, nothing elsewhere."""
+TimeStep = Callable[[int], list[Row]]
+"""Times one step, repeated so many times: one row for each rank on rank 0, nothing elsewhere."""
 
 MIN_SAMPLES = 6
 """The fewest samples for which the range itself is a 95 % interval of the median."""
@@ -28,7 +28,11 @@ SLOW_SAMPLE = 1.0
 """A step over a second is slow: three samples will do where six would not fit the time allowed."""
 
 SHORTEST_SAMPLE = 1e-3
-"""A part quicker than this is called several times in a row within one sample."""
+"""A step with a pass quicker than this is repeated within one sample. The whole step is, not the pass: repeated by
+itself it would multiply what ranks differ by, and an exchange would divide their waiting for each other."""
+
+MAX_REPEATED = 0.1
+"""Seconds; no step is repeated longer than this for the sake of one quick part."""
 
 WARM_UP_AGREEMENT = 0.05
 WARM_UP_SAMPLES = 10
@@ -42,7 +46,7 @@ class Rule:
     rel_error: float = 0.01
     max_time: float = 5.0
     max_samples: int = 10_000
-    repeat_short_parts: bool = True
+    repeat_short_steps: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,14 @@ class Sampled:
     rank_medians, rank_step_medians
         For each part, and for the step, the median seconds of every rank.
     inner
-        Calls of each part within one sample.
+        Repetitions of the step within one sample.
     """
 
     parts: list[list[float]]
     step: list[float]
     rank_medians: list[list[float]]
     rank_step_medians: list[float]
-    inner: list[int]
+    inner: int
 
 
 def collect(
@@ -75,6 +79,7 @@ def collect(
     ranks: Ranks,
     progress: Callable[[int], None] = lambda _: None,
     constant: float = 0.0,
+    passes: Sequence[int] = (0,),
 ) -> Sampled | None:
     """Warm up, then sample until the medians of all parts and of the step are known well enough.
 
@@ -92,13 +97,15 @@ def collect(
         Told the number of samples so far, on rank 0.
     constant
         Seconds added to every step: communication that was computed.
+    passes
+        Which of the parts are kernels: the quickest of them decides how often the step is repeated within a sample.
 
     Returns
     -------
     Sampled or None
         The samples on rank 0, None elsewhere.
     """
-    inner = _warm_up(time_step, in_step, rule, ranks, progress)
+    inner = _warm_up(time_step, passes, rule, ranks, progress)
     rows_by_sample: list[list[Row]] = []
     series = _Series(in_step, constant)
     begin = time.perf_counter()
@@ -155,37 +162,38 @@ def _step_of(row: Row, in_step: Sequence[bool]) -> float:
 
 def _warm_up(
     time_step: TimeStep,
-    in_step: Sequence[bool],
+    passes: Sequence[int],
     rule: Rule,
     ranks: Ranks,
     progress: Callable[[int], None],
-) -> list[int]:
-    """Run until two successive samples agree, then say how often each part is called within a sample."""
-    once = [1] * len(in_step)
+) -> int:
+    """Run until two successive samples agree, then say how often the step is repeated within a sample."""
     begin = time.perf_counter()
     previous = math.inf
     count = 0
-    inner = once
-    while True:
-        rows = time_step(once)
+    inner, going = 1, True
+    while going:
+        rows = time_step(inner)
         count += 1
-        going = True
         if ranks.rank == 0:
             progress(0)
             now = max(math.fsum(row) for row in rows)
-            agree = abs(now - previous) <= WARM_UP_AGREEMENT * now
+            wanted = _repetitions(rows, passes) if rule.repeat_short_steps else 1
+            agree = abs(now - previous) <= WARM_UP_AGREEMENT * now and inner >= wanted
             spent = count >= WARM_UP_SAMPLES and time.perf_counter() - begin >= WARM_UP_SECONDS
             going = not (agree or spent)
-            previous = now
-            if not going and rule.repeat_short_parts:
-                inner = [_calls(max(row[part] for row in rows)) for part in range(len(in_step))]
-        if not ranks.broadcast(going):
-            return ranks.broadcast(inner)
+            previous, inner = now, max(inner, wanted)
+        inner, going = ranks.broadcast((inner, going))
+    return inner
 
 
-def _calls(seconds: float) -> int:
-    """Calls that make a sample long enough for the clock; 1 where nothing is done at all."""
-    return max(1, math.ceil(SHORTEST_SAMPLE / seconds)) if seconds > 0 else 1
+def _repetitions(rows: Sequence[Row], passes: Sequence[int]) -> int:
+    """Repetitions that make the quickest pass of a sample long enough for the clock."""
+    quickest = min(max(row[part] for row in rows) for part in passes)
+    step = max(math.fsum(row) for row in rows)
+    if quickest <= 0 or quickest >= SHORTEST_SAMPLE:
+        return 1
+    return max(1, min(math.ceil(1.1 * SHORTEST_SAMPLE / quickest), math.floor(MAX_REPEATED / step)))
 
 
 def _summary(
@@ -193,7 +201,7 @@ def _summary(
     series: _Series,
     in_step: Sequence[bool],
     constant: float,
-    inner: list[int],
+    inner: int,
 ) -> Sampled:
     size = len(rows_by_sample[0])
     rank_medians = [

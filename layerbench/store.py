@@ -7,6 +7,7 @@ costs that record alone: reading skips it with a warning, resuming moves it asid
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ TORN = "records.torn"
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it was read: of two records with one key the later one, in the order of first appearance."""
+    """A run as it was read: of two records with one key the later one, or the one that did not fail."""
 
     path: Path
     manifest: Manifest
@@ -95,6 +96,36 @@ class Journal:
     def close(self) -> None:
         os.close(self._file)
 
+    def lock(self) -> None:
+        """Keep the run folder for this process, until the journal is closed.
+
+        Raises
+        ------
+        StoreError
+            If another process has it.
+        """
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"{self._name.parent} is being written by another layerbench: wait for it") from error
+        except OSError:
+            # A file system without locks; two runs in one folder are then the user's to avoid.
+            return
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, by whomever."""
+        return os.fstat(self._file).st_size
+
+    def since(self, start: int) -> list[Record]:
+        """Records written after the journal had ``start`` bytes; what is not a whole record is left out."""
+        decoder = msgspec.json.Decoder(Record)
+        found = []
+        for line in os.pread(self._file, max(0, self.size - start), start).split(b"\n"):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                found.append(decoder.decode(line))
+        return found
+
     def append(self, records: Iterable[Record]) -> None:
         """Write records and wait until they are on disk.
 
@@ -117,7 +148,7 @@ class Journal:
             os.ftruncate(self._file, end)
             raise JournalError(
                 f"{self._name} cannot be written: {_cause(error)}; every record before it is safe: "
-                "make room, then run the same command with --resume"
+                f"make room, then run the same command with --output {self._name.parent} --resume"
             ) from error
 
 
@@ -165,7 +196,9 @@ def _records(path: Path, manifest: Manifest, text: bytes) -> StoredRun:
             kind = "is cut off" if number == len(lines) else f"is not a record ({error})"
             warnings.append(f"{path / RECORDS}: line {number} {kind} and is not counted")
             continue
-        latest[record.key] = record
+        # What failed when a layer was measured again does not undo what had been measured.
+        if record.status == "ok" or latest.get(record.key, record).status != "ok":
+            latest[record.key] = record
     return StoredRun(path, manifest, list(latest.values()), warnings)
 
 

@@ -55,8 +55,12 @@ def start(path: Path, manifest: Manifest, cores: int) -> Sweep:
     ------
     StoreError
         If it cannot be made, or holds a run already.
+    UnavailableError
+        If emulated counts need a network model and none can be had here.
     """
-    planning.counts(manifest.options, cores)
+    planned = planning.counts(manifest.options, cores)
+    if planning.needs_network(planned) and manifest.options.network == networks.HERE:
+        planning.calibration_world(manifest.options, cores)
     store.create(path, manifest)
     return Sweep(path, manifest, cores)
 
@@ -161,6 +165,8 @@ class _Runner:
         self._listener = listener
         self._manifest = sweep.manifest
         self._journal = store.Journal(sweep.path)
+        self._journal.lock()
+        self._no_network = ""
 
     def keep(self, **changes: Any) -> None:
         """Change the manifest, on disk too."""
@@ -185,8 +191,8 @@ class _Runner:
         reason = ""
         if count.placement == "emulated":
             network, reason = self._network()
-        task = Task(self._options, count.nodes, count.ranks, count.placement, network)
-        before = {record.key: record for record in store.load(self._sweep.path).records}
+        task = Task(self._options, count.nodes, count.ranks, count.placement, network, count.oversubscribed)
+        start = self._journal.size
         if not reason:
             self._listener.launch_started(count, layers)
             assignment = self._assignment(count, layers, network)
@@ -199,23 +205,23 @@ class _Runner:
                 self._listener.event(event)
 
             ending = self._run(assignment, count.world, listen)
-            if ending.journal_failed:
-                raise JournalError(ending.journal_failed)
             if not ending.ok:
                 reason = _told(ending, current)
         # What has a record is read from the journal: an event may be lost on its way through a launcher.
-        after = [record for record in store.load(self._sweep.path).records if record.nodes == count.nodes]
-        recorded = {record.layer for record in after if before.get(record.key) != record}
-        lost = [layer for layer in layers if layer.name not in recorded]
+        recorded = {record.key for record in self._journal.since(start)}
+        lost = [
+            record
+            for layer in layers
+            for record in without_result(task, layer, "failed", reason or "the ranks ended without a word on it")
+            if record.key not in recorded
+        ]
         if lost:
-            reason = reason or "the ranks ended without a word on this layer"
-            self._listener.launch_failed(count.nodes, reason)
-            for layer in lost:
-                self._journal.append(without_result(task, layer, "failed", reason))
+            self._listener.launch_failed(count.nodes, lost[0].reason)
+            self._journal.append(lost)
 
     def _network(self) -> tuple[Network | None, str]:
         """The network model, measured now if it has not been; or why there is none."""
-        if self._manifest.network is None:
+        if self._manifest.network is None and not self._no_network:
             self._listener.network_started()
             world = planning.calibration_world(self._options, self._sweep.cores)
             count = Count(2, world.ranks, "measured", world)
@@ -223,16 +229,19 @@ class _Runner:
             ending = self._run(assignment, world, self._listener.event)
             found = self._found(assignment)
             if not ending.ok or found is None or found.network is None:
-                return None, f"the network could not be measured: {_told(ending, '')}"
-            self.keep(network=found.network)
-            self._listener.network_known(found.network)
-        return self._manifest.network, ""
+                self._no_network = f"the network could not be measured: {_told(ending, '')}"
+            else:
+                self.keep(network=found.network)
+                self._listener.network_known(found.network)
+        return self._manifest.network, self._no_network
 
     def _assignment(self, count: Count, layers: Sequence[AnyLayer], network: Network | None) -> Path:
         name = f"nodes-{count.nodes}" if layers else "network"
         folder = self._sweep.path / store.LAUNCHES
-        attempt = sum(1 for _ in folder.glob(f"{name}*.log")) + 1
-        path = folder / (f"{name}.json" if attempt == 1 else f"{name}-attempt-{attempt}.json")
+        path, attempt = folder / f"{name}.json", 1
+        while path.exists():
+            attempt += 1
+            path = folder / f"{name}-attempt-{attempt}.json"
         assignment = Assignment(
             purpose="measure" if layers else "network",
             run_folder=str(self._sweep.path.resolve()),
@@ -241,6 +250,7 @@ class _Runner:
             ranks=count.ranks,
             world=count.world.ranks,
             placement=count.placement,
+            oversubscribed=count.oversubscribed,
             layers=list(layers),
             network=network,
         )
@@ -254,6 +264,7 @@ class _Runner:
         options = self._options
         command = command_line(options.launcher, world, options.launcher_args, assignment)
         begin = now()
+        outcome = "interrupted"
         try:
             ending = supervise(
                 command,
@@ -262,8 +273,17 @@ class _Runner:
                 options.timeout,
                 listen,
             )
+            outcome = ending.reason or ending.journal_failed or "ok"
         except LaunchError as error:
-            ending = Ending(-1, str(error), "")
+            outcome = str(error)
+            ending = Ending(-1, outcome, "")
+        finally:
+            self._keep_launch(assignment, command, begin, outcome)
+        if ending.journal_failed:
+            raise JournalError(ending.journal_failed)
+        return ending
+
+    def _keep_launch(self, assignment: Path, command: list[str], begin: str, outcome: str) -> None:
         told = msgspec.json.decode(assignment.read_bytes(), type=Assignment)
         found = self._found(assignment)
         launch = Launch(
@@ -274,14 +294,15 @@ class _Runner:
             command=command,
             start=begin,
             end=now(),
-            outcome=ending.reason or ending.journal_failed or "ok",
+            outcome=outcome,
             mpi=found.mpi if found else "",
             hosts=found.hosts if found else [],
             pinned_cores=found.pinned_cores if found else [],
             libraries=found.libraries if found else {},
         )
-        self.keep(launches=[*self._manifest.launches, launch])
-        return ending
+        # The manifest is written again at the end of the sweep: a disk that is full has a better message by then.
+        with contextlib.suppress(StoreError):
+            self.keep(launches=[*self._manifest.launches, launch])
 
     def _found(self, assignment: Path) -> Findings | None:
         """What the ranks of a launch said of themselves; None if they did not come so far."""

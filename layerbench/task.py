@@ -23,6 +23,7 @@ class Task:
     ranks: int
     placement: Placement
     network: Network | None
+    oversubscribed: bool = False
 
     def shards(self) -> list[Shard]:
         """Every rank's samples."""
@@ -62,6 +63,7 @@ def blank(task: Task, layer: AnyLayer) -> list[Record]:
             kernels=options.kernels,
             cache=options.cache,
             in_step=part != "backward_data" or layer.backward_data_in_step,
+            oversubscribed=task.oversubscribed,
             placement=task.placement,
             network=task.network.name if task.network and task.placement == "emulated" else "",
             macs=macs,

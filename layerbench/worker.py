@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import time
@@ -44,7 +45,8 @@ class Voice:
 
     def __init__(self, rank: int) -> None:
         self._speaks = rank == 0
-        self._last = -PROGRESS_INTERVAL
+        self._stage = ""
+        self._last = 0.0
 
     def say(self, event: Event) -> None:
         if self._speaks:
@@ -53,17 +55,20 @@ class Voice:
             sys.stdout.flush()
 
     def progress(self, what: str) -> None:
+        """Say what is being done: at once where a stage begins, now and then where one goes on."""
+        stage = re.sub(r"\d+ samples$", "", what)
         now = time.monotonic()
-        if now - self._last >= PROGRESS_INTERVAL:
-            self._last = now
+        if stage != self._stage or now - self._last >= PROGRESS_INTERVAL:
+            self._stage, self._last = stage, now
             self.say(Progressed(what))
 
 
 def main(arguments: list[str]) -> int:
     path = Path(arguments[0])
     assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
-    ranks = join(assignment)
+    ranks: Ranks = OneRank()
     try:
+        ranks = join(assignment)
         return _work(path, assignment, ranks)
     except LayerbenchError as error:
         if ranks.size > 1:
@@ -106,22 +111,27 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
 
     voice = Voice(ranks.rank)
     voice.say(Started(ranks.size))
-    network = _calibrate(assignment, ranks, voice) if assignment.purpose == "network" else None
-    status = _measure(assignment, ranks, voice) if assignment.purpose == "measure" else 0
-    if ranks.rank == 0 and status == 0:
-        found = Findings(
-            mpi=ranks.library,
-            hosts=hosts,
-            pinned_cores=[list(of_rank) for of_rank in cores],
-            libraries=_libraries(assignment),
-            network=network,
-        )
-        try:
-            findings_path(path).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
-        except OSError as error:
-            voice.say(JournalFailed(f"{findings_path(path)} cannot be written: {error.strerror}"))
+    found = Findings(mpi=ranks.library, hosts=hosts, pinned_cores=[list(of_rank) for of_rank in cores])
+    _keep(found, path, ranks, voice)
+    status = 0
+    if assignment.purpose == "network":
+        found = msgspec.structs.replace(found, network=_calibrate(assignment, ranks, voice))
+    else:
+        status = _measure(assignment, ranks, voice)
+        found = msgspec.structs.replace(found, libraries=_libraries(assignment))
+    _keep(found, path, ranks, voice)
     ranks.barrier()
     return status
+
+
+def _keep(found: Findings, path: Path, ranks: Ranks, voice: Voice) -> None:
+    """Write rank 0's findings: at first what is known of the ranks, should they not come to their end."""
+    if ranks.rank:
+        return
+    try:
+        findings_path(path).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    except OSError as error:
+        voice.say(JournalFailed(f"{findings_path(path)} cannot be written: {error.strerror}"))
 
 
 def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
@@ -129,7 +139,14 @@ def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
     from layerbench.store import Journal
     from layerbench.task import Task
 
-    task = Task(assignment.options, assignment.nodes, assignment.ranks, assignment.placement, assignment.network)
+    task = Task(
+        assignment.options,
+        assignment.nodes,
+        assignment.ranks,
+        assignment.placement,
+        assignment.network,
+        assignment.oversubscribed,
+    )
     for layer in assignment.layers:
         voice.say(Progressed(f"{layer.name}: starting"))
         records = measure(task, layer, ranks, voice.progress)

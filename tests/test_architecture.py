@@ -17,7 +17,7 @@ HARNESS = ROOT / "layerbench"
 KERNELS = ROOT / "kernels"
 
 ROWS = (
-    ("cgroups", "errors", "units"),
+    ("cgroups", "errors", "topology", "units"),
     ("environment", "launch", "layers", "pinning"),
     ("device", "records", "suite_format"),
     ("assignment", "collectives", "kernel", "network", "partition", "stats", "store", "suite"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from layerbench import store
 from tests.conftest import Layerbench, assert_one_line
 
 BAD_OPTIONS = [
@@ -42,6 +43,7 @@ BAD_OPTIONS = [
     (("--suite", "missing.toml"), ["missing.toml"]),
     (("--resume",), ["--resume", "--output"]),
     (("--resume", "--output", "nowhere"), ["nowhere"]),
+    (("--output", ""), ["--output", "empty"]),
 ]
 
 
@@ -61,6 +63,18 @@ def test_unknown_choice_is_refused_with_the_choices(option: str, layerbench: Lay
 def test_a_dtype_no_kernel_can_do_says_why_of_each(small_suite: Path, layerbench: Layerbench) -> None:
     done = layerbench("run", "--suite", small_suite, "--dtype", "int8")
     assert_one_line(done, "int8", "numpy:", code=3)
+
+
+def test_no_network_to_be_had_is_said_before_anything_is_made(
+    tmp_path: Path, small_suite: Path, layerbench: Layerbench
+) -> None:
+    options = ("--nodes", "1,2", "--launcher", "none", "--kernels", "numpy", "--output", tmp_path / "run")
+    assert_one_line(layerbench("run", "--suite", small_suite, *options), "--network NAME", code=3)
+    assert not (tmp_path / "run").exists()
+    named = layerbench("run", "--suite", small_suite, *options, "--max-time", "0.1", "--network", "gemini")
+    assert named.returncode == 0, named.stderr
+    by = {record.key: record for record in store.load(tmp_path / "run").records}
+    assert by["fc", "step", 2].network == "gemini"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -123,6 +137,28 @@ def test_plain_lines_without_a_terminal(tmp_path: Path, small_suite: Path, layer
     assert re.search(r"^0:0\d   fc: 5 ok", done.stderr, re.MULTILINE)
 
 
+def test_layers_without_a_kernel_are_skipped_where_others_have_one(
+    tmp_path: Path, small_suite: Path, layerbench: Layerbench
+) -> None:
+    kernel = tmp_path / "only_fc.py"
+    kernel.write_text(
+        "import importlib\n"
+        "class OnlyFC(type(importlib.import_module('layerbench.kernels.reference').KERNEL)):\n"
+        "    name = 'only_fc'\n"
+        "    preference = None\n"
+        "    def supports(self, layer, dtype):\n"
+        "        return None if layer.kind == 'fc' else 'does fully connected layers only'\n"
+        "KERNEL = OnlyFC()\n"
+    )
+    run = tmp_path / "run"
+    done = layerbench("run", "--suite", small_suite, "--kernels", kernel, "--max-time", "0.1", "--output", run)
+    assert done.returncode == 0, done.stderr
+    by = {record.key: record for record in store.load(run).records}
+    assert by["fc", "step", 1].status == "ok"
+    assert by["conv", "step", 1].status == "skipped"
+    assert "fully connected layers only" in by["conv", "step", 1].reason
+
+
 def test_all_skipped_is_nothing_could_run(tmp_path: Path, small_suite: Path, layerbench: Layerbench) -> None:
     options = ("--batch", "1", "--nodes", "2", "--threads-per-rank", "1", "--filter", "fc", "--kernels", "numpy")
     done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "run", *options)
@@ -130,10 +166,21 @@ def test_all_skipped_is_nothing_could_run(tmp_path: Path, small_suite: Path, lay
     assert "nothing could run" in done.stderr
 
 
-def test_a_closed_pipe_is_no_error(layerbench: Layerbench) -> None:
-    command = f"{sys.executable} -m layerbench suites alexnet | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+@pytest.mark.parametrize("command", ["suites alexnet", "suites alexnet --format json"])
+def test_a_closed_pipe_is_no_error(command: str) -> None:
+    # The reader closes its end at once, and the writer starts after that.
+    script = (
+        f"(sleep 0.3; exec {sys.executable} -m layerbench {command}) | (exec <&-; sleep 2); exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_sweep_outlives_who_watched_it(tmp_path: Path, small_suite: Path) -> None:
+    job = f"run --suite {small_suite} --filter fc,lstm --kernels numpy --max-time 0.1 --output {tmp_path / 'run'}"
+    script = f"(sleep 0.3; exec {sys.executable} -m layerbench {job}) 2>&1 | (exec <&-; sleep 8)"
+    subprocess.run(["bash", "-c", script], check=False, capture_output=True)
+    assert len(store.load(tmp_path / "run").records) == 10
 
 
 def test_help_is_quick() -> None:

@@ -125,6 +125,57 @@ def test_stopped_rank_is_found_by_the_watchdog(small_suite: Path, tmp_path: Path
     assert all("no rank made progress for 3 s" in record.reason for record in records(run))
 
 
+def test_a_second_interruption_does_not_break_off_the_clean_up(small_suite: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with background(small_suite, run, "--nodes", "2", "--threads-per-rank", "1", "--filter", "fc", *LONG) as sweep:
+        # Stopped ranks make the clean-up take as long as it can.
+        for worker in workers(sweep, 2, run, 2):
+            worker.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            sweep.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, errors = sweep.communicate(timeout=30)
+    assert_nothing_left(run)
+    assert "stopped by SIGINT" in errors
+    launch = store.load(run).manifest.launches[-1]
+    assert launch.outcome == "interrupted"
+    assert launch.mpi, "what the ranks said of themselves is kept"
+
+
+def test_nohup_is_heeded(small_suite: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ignoring = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "layerbench", "run", "--suite", small_suite, "--output", run, *QUICK],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (run / store.MANIFEST).exists():
+        assert ignoring.poll() is None
+        time.sleep(0.02)
+    ignoring.send_signal(signal.SIGHUP)
+    assert ignoring.wait(60) == 0
+    assert store.load(run).manifest.outcome == "complete"
+
+
+def test_a_failed_remeasurement_does_not_undo_a_measurement(small_suite: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with background(small_suite, run, "--nodes", "1", "--filter", "fc", *QUICK) as sweep:
+        sweep.communicate(timeout=60)
+    whole = records(run)
+    lines = (run / store.RECORDS).read_bytes().splitlines(keepends=True)
+    (run / store.RECORDS).write_bytes(b"".join(lines[:-1]))
+    # The same run again, whose launcher now fails.
+    broken = "import layerbench.launch as l; l.worker_command = lambda a: ['false']\n"
+    script = broken + "from layerbench.cli import main; main(prog_name='layerbench')"
+    job = ["run", "--suite", small_suite, "--output", run, "--nodes", "1", "--filter", "fc", *QUICK, "--resume"]
+    done = subprocess.run([sys.executable, "-c", script, *job], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    after = {record.key: record for record in records(run)}
+    for record in whole[:-1]:
+        assert after[record.key] == record
+    assert after[whole[-1].key].status == "failed"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_a_readable_folder_and_no_orphan(
     small_suite: Path, tmp_path: Path, number: signal.Signals
@@ -141,13 +192,14 @@ def test_interruption_leaves_a_readable_folder_and_no_orphan(
     assert store.load(run).manifest.outcome == "interrupted"
 
 
+@pytest.mark.parametrize("size", [20, 28, 112])
 def test_a_disk_that_fills_ends_the_sweep_with_what_it_has(
-    small_suite: Path, tmp_path: Path, layerbench: Layerbench
+    small_suite: Path, tmp_path: Path, layerbench: Layerbench, size: int
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=112k", "tmpfs", disk], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], capture_output=True, text=True, check=False
     )
     if mount.returncode:
         pytest.skip(f"a tmpfs cannot be mounted: {mount.stderr.strip()}")

@@ -41,6 +41,14 @@ def test_its_pictures_are_there() -> None:
         assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_make_target_it_names_is_there() -> None:
+    targets = set(re.findall(r"\bmake (\w+)", README.read_text()))
+    assert {"run", "test", "bench"} <= targets
+    for target in targets:
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.mpi
 def test_every_command_works_as_written(tmp_path: Path) -> None:
@@ -76,7 +84,7 @@ def test_make_run_works_in_a_clean_clone(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     # Of this environment nothing is passed on but what finds programs and packages.
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    command = ["make", "run", "BATCH=1", "NODES=1", f"PYTHON={sys.executable}"]
+    command = ["make", "run", "BATCH=2", "NODES=1,2,4", "MAX_TIME=0.1", f"PYTHON={sys.executable}"]
     done = subprocess.run(command, cwd=clone, env=kept, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^runs/alexnet-\d+-\d+/report/figure\.png$", done.stdout, re.MULTILINE)

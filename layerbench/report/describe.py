@@ -103,6 +103,15 @@ def emulation(tables: Tables) -> str:
     )
 
 
+def oversubscription(tables: Tables) -> str:
+    """Where ranks shared cores; empty where none did."""
+    records = tables.records
+    counts = sorted({int(n) for n in records.loc[records["oversubscribed"], "nodes"]})
+    if not counts:
+        return ""
+    return f"oversubscribed ({node_counts(counts)}): ranks shared cores, and their times show the machine running out"
+
+
 class Fault(NamedTuple):
     """Records of one layer at one node count that failed, or were skipped, for one reason."""
 

@@ -140,13 +140,17 @@ def _panels(tables: Tables) -> list[Callable[[Any, Tables], None]]:
     return [*drawn, panels.intensity]
 
 
+def _notes(tables: Tables) -> list[str]:
+    return [describe.waiting(tables), describe.emulation(tables), describe.oversubscription(tables)]
+
+
 def _footnote(tables: Tables) -> str:
     """A sentence on each mark that needs one."""
     types = tables.layer_types
     said = ["Bars on points: 95 % confidence intervals of the median, where wider than the marker."]
     if (types["ci_method"] == "range").any():
         said[0] = f"{said[0][:-1]}; the range where there are too few samples."
-    said += [f"{told[0].upper()}{told[1:]}." for told in (describe.waiting(tables), describe.emulation(tables)) if told]
+    said += [f"{told[0].upper()}{told[1:]}." for told in _notes(tables) if told]
     if types["noisy"].any():
         limit = 100 * tables.manifest.options.rel_error
         said.append(f"Noisy: the interval of a layer's step did not shrink to ±{limit:.3g} %.")

@@ -73,6 +73,8 @@ def _legend(tables: Tables) -> list[str]:
         said.append(told)
     if told := describe.emulation(tables):
         said.append(f"{EMULATED} {told}")
+    if told := describe.oversubscription(tables):
+        said.append(told)
     if told := describe.noisy(tables):
         said.append(f"{NOISY} {told}")
     if (tables.layer_types["ci_method"] == "range").any():
