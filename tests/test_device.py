@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,24 +39,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def test_each_part_has_its_own_time_and_parts_run_in_order(clock: Clock) -> None:
-    parts = [clock.part("a", 1_000), clock.part("b", 20_000, 40_000, 30_000), clock.part("c", 0)]
-    assert Host().time_parts(parts, [1, 3, 1], flush=False) == pytest.approx([1e-6, 3e-5, 0.0])
-    assert clock.calls == ["a", "b", "b", "b", "c"]
+def test_the_whole_step_is_repeated_and_each_part_has_its_own_time(clock: Clock) -> None:
+    parts = [clock.part("a", 1_000, 2_000, 6_000), clock.part("b", 20_000, 40_000, 30_000), clock.part("c", 0, 0, 0)]
+    assert Host().time_parts(parts, 3) == pytest.approx([3e-6, 3e-5, 0.0])
+    assert clock.calls == ["a", "b", "c"] * 3
 
 
-def test_the_flush_comes_before_every_call_and_is_not_timed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Host()
-    monkeypatch.setattr(host, "flush_cache", clock.part("flush", *[10**9] * 3))
-    parts = [clock.part("a", 1_000), clock.part("b", 20_000, 40_000)]
-    assert host.time_parts(parts, [1, 2], flush=True) == pytest.approx([1e-6, 3e-5])
-    assert clock.calls == ["flush", "a", "flush", "b", "flush", "b"]
+def test_where_one_part_ends_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter_ns=lambda: next(looks)))
+    assert Host().time_parts([lambda: None] * 3, 2) == pytest.approx([1e-9] * 3)
+    assert next(looks) == 2 * (1 + 3), "one look at the clock between two parts"
 
 
-@pytest.mark.parametrize("flush", [False, True])
-def test_every_part_needs_its_number_of_calls(flush: bool) -> None:
-    with pytest.raises(ValueError, match=r"zip\(\) argument"):
-        Host().time_parts([lambda: None, lambda: None], [1], flush=flush)
+def test_what_comes_before_each_call_is_not_timed(clock: Clock) -> None:
+    parts = [clock.part("a", 1_000, 3_000), clock.part("b", 20_000, 40_000)]
+    flush = clock.part("flush", *[10**9] * 4)
+    assert Host().time_parts(parts, 2, before_each=flush) == pytest.approx([2e-6, 3e-5])
+    assert clock.calls == ["flush", "a", "flush", "b"] * 2
 
 
 def test_a_kernel_bound_by_bandwidth_gets_slower_when_the_cache_is_flushed() -> None:
@@ -67,7 +68,8 @@ def test_a_kernel_bound_by_bandwidth_gets_slower_when_the_cache_is_flushed() -> 
 
     def seconds(*, flush: bool) -> float:
         parts = [lambda: np.copyto(target, source)]
-        return median([host.time_parts(parts, [1], flush=flush)[0] for _ in range(41)])
+        before_each = host.flush_cache if flush else None
+        return median([host.time_parts(parts, 1, before_each)[0] for _ in range(41)])
 
     seconds(flush=True)  # the flush buffer's first touch
     ratios = [seconds(flush=True) / seconds(flush=False) for _ in range(3)]

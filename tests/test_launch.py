@@ -18,6 +18,7 @@ from layerbench.launch import World, command_line, hydra, open_mpi, rank_environ
 
 WORKER = ["python", "-m", "layerbench.worker", "a.json"]
 ROOT = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+THREADS = "-x BLIS_NUM_THREADS -x MKL_NUM_THREADS -x OMP_NUM_THREADS -x OPENBLAS_NUM_THREADS"
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +52,11 @@ def test_hydra(world: World, extra: list[str], line: str) -> None:
     ("world", "extra", "line"),
     [
         (World(2, 1), [], "--bind-to none --oversubscribe -n 2"),
-        (World(4, 2, ("n1", "n2")), [], "--bind-to none --host n1:2,n2:2 --map-by ppr:2:node -n 4"),
+        (World(4, 2, ("n1", "n2")), [], f"--bind-to none --host n1:2,n2:2 --map-by ppr:2:node {THREADS} -n 4"),
         (
             World(2, 2, ("n1",)),
             ["--mca", "btl", "tcp"],
-            "--bind-to none --host n1:2 --map-by ppr:2:node --mca btl tcp -n 2",
+            f"--bind-to none --host n1:2 --map-by ppr:2:node {THREADS} --mca btl tcp -n 2",
         ),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerbench import sampling
+from layerbench import device, sampling
 from layerbench.collectives import OneRank
+from layerbench.device import Host
 from layerbench.sampling import Row, Rule, Sampled, collect, converged
 from layerbench.stats import interval, median
 from tests.ranks import ThreadRank, together
@@ -25,12 +27,12 @@ class Steps:
     def __init__(self, rows: Iterator[list[Row]]) -> None:
         self._rows = rows
         self.now = 0.0
-        self.repetitions: list[list[int]] = []
+        self.repetitions: list[int] = []
 
-    def __call__(self, repetitions: Sequence[int]) -> list[Row]:
-        self.repetitions.append(list(repetitions))
+    def __call__(self, repetitions: int) -> list[Row]:
+        self.repetitions.append(repetitions)
         rows = next(self._rows)
-        self.now += max(math.fsum(s * n for s, n in zip(row, repetitions, strict=True)) for row in rows)
+        self.now += repetitions * max(math.fsum(row) for row in rows)
         return rows
 
     @property
@@ -59,8 +61,14 @@ def alone(seconds: float) -> list[Row]:
     return [[seconds]]
 
 
-def sample(step: Steps, rule: Rule | None = None, in_step: Sequence[bool] = (True,), constant: float = 0.0) -> Sampled:
-    sampled = collect(step, in_step, rule or Rule(), OneRank(), constant=constant)
+def sample(
+    step: Steps,
+    rule: Rule | None = None,
+    in_step: Sequence[bool] = (True,),
+    constant: float = 0.0,
+    passes: Sequence[int] = (0,),
+) -> Sampled:
+    sampled = collect(step, in_step, rule or Rule(), OneRank(), constant=constant, passes=passes)
     assert sampled is not None
     return sampled
 
@@ -154,24 +162,47 @@ def test_warm_up_of_quick_steps_that_never_agree_goes_on_for_a_second(steps: Ste
     assert 1.0 <= step.now - math.fsum(sampled.step) <= 1.02
 
 
-@pytest.mark.parametrize(("seconds", "inner"), [(3e-6, 334), (1.5e-4, 7), (9.99e-4, 2), (1e-3, 1), (0.5, 1), (0.0, 1)])
-def test_quick_parts_are_repeated_until_a_sample_lasts_a_millisecond(
+@pytest.mark.parametrize(("seconds", "inner"), [(3e-6, 367), (1.5e-4, 8), (9.99e-4, 2), (1e-3, 1), (0.5, 1), (0.0, 1)])
+def test_a_quick_step_is_repeated_until_a_sample_lasts_a_millisecond_and_some(
     steps: StepsOf, seconds: float, inner: int
 ) -> None:
-    step = steps([[seconds, 0.01]])
+    step = steps(alone(seconds))
+    sampled = sample(step)
+    assert sampled.inner == inner
+    assert step.repetitions == [1] + [inner] * 7, "warming up begins with one step and ends with as many as are sampled"
+    assert sampled.step == [seconds] * 6, "times are those of one step"
+
+
+def test_the_quickest_pass_decides_and_communication_does_not(steps: StepsOf) -> None:
+    rows = [[2e-4, 1e-6, 1e-4]]
+    for passes, inner in (((0,), 6), ((0, 2), 11), ((2, 0), 11)):
+        assert sample(steps(rows), in_step=(True, True, False), passes=passes).inner == inner
+
+
+def test_the_slowest_rank_says_how_often_a_step_is_repeated(steps: StepsOf) -> None:
+    assert sample(steps([[1e-5], [1e-4]])).inner == 11
+
+
+@pytest.mark.parametrize(("rest", "inner"), [(1e-3, 99), (0.03, 3), (0.06, 1), (0.5, 1)])
+def test_no_step_is_repeated_for_more_than_a_tenth_of_a_second(steps: StepsOf, rest: float, inner: int) -> None:
+    assert sample(steps([[1e-6, rest / 2], [1e-6, rest]]), in_step=(True, True)).inner == inner
+
+
+def test_a_pass_that_gets_quicker_when_repeated_is_repeated_more_often(steps: StepsOf) -> None:
+    step = steps([[1e-4, 2e-3]], [[5e-5, 2e-3]], [[4.9e-5, 2e-3]], [[4.9e-5, 2e-3]])
     sampled = sample(step, in_step=(True, True))
-    assert sampled.inner == [inner, 1]
-    assert step.repetitions[0] == [1, 1], "warming up calls each part once"
-    assert step.repetitions[-1] == [inner, 1]
-    assert sampled.parts[0] == [seconds] * 6, "times are those of one call"
+    assert step.repetitions[:4] == [1, 11, 22, 23], "the steps agree at once, their repetitions later"
+    assert sampled.inner == 23
 
 
-def test_the_slowest_rank_says_how_often_a_part_is_repeated(steps: StepsOf) -> None:
-    assert sample(steps([[1e-5], [1e-4]])).inner == [10]
+def test_a_pass_that_gets_slower_when_repeated_is_not_repeated_less_often(steps: StepsOf) -> None:
+    assert sample(steps(alone(1e-4), alone(2e-4))).inner == 11
 
 
-def test_parts_are_not_repeated_where_the_rule_forbids_it(steps: StepsOf) -> None:
-    assert sample(steps(alone(1e-6)), Rule(repeat_short_parts=False)).inner == [1]
+def test_steps_are_not_repeated_where_the_rule_forbids_it(steps: StepsOf) -> None:
+    step = steps(alone(1e-6))
+    assert sample(step, Rule(repeat_short_steps=False)).inner == 1
+    assert step.repetitions == [1] * 8
 
 
 def test_a_part_is_its_slowest_rank_and_a_step_the_slowest_sum(steps: StepsOf) -> None:
@@ -243,12 +274,12 @@ def test_looking_at_every_sample_would_cost_more_the_more_there_are(
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_rank_0_decides_and_every_rank_stops_with_it(size: int) -> None:
-    def work(ranks: ThreadRank) -> tuple[Sampled | None, list[list[int]]]:
+    def work(ranks: ThreadRank) -> tuple[Sampled | None, list[int]]:
         chance = random.Random(ranks.rank)
-        repetitions: list[list[int]] = []
+        repetitions: list[int] = []
 
-        def time_step(each: Sequence[int]) -> list[Row]:
-            repetitions.append(list(each))
+        def time_step(inner: int) -> list[Row]:
+            repetitions.append(inner)
             return ranks.gather([1e-4 * (1 + ranks.rank) * chance.gauss(1, 0.03), 1e-2])
 
         return collect(time_step, [True, True], Rule(rel_error=0.02, max_samples=60), ranks), repetitions
@@ -257,8 +288,38 @@ def test_rank_0_decides_and_every_rank_stops_with_it(size: int) -> None:
     (first, steps_of_first), *others = results  # type: ignore[misc]
     assert first is not None
     assert len(steps_of_first) > 8
+    assert first.inner == steps_of_first[-1] > 1
     assert len(first.rank_medians[0]) == size
     assert median(first.parts[0]) == pytest.approx(1e-4 * size, rel=0.1), "the slowest rank's times"
     for sampled, steps_of_rank in others:
         assert sampled is None
         assert steps_of_rank == steps_of_first, "the same number of steps with the same repetitions"
+
+
+@pytest.mark.parametrize(("repeated", "inner"), [(False, 1), (True, 6)])
+def test_the_wait_for_a_slower_rank_is_the_same_however_often_a_step_is_repeated(
+    repeated: bool, inner: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = threading.local()  # each rank's own; an exchange sets all to the latest
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter_ns=lambda: clock.now))
+
+    def work(ranks: ThreadRank) -> Sampled | None:
+        clock.now = 0
+
+        def compute() -> None:
+            clock.now += 100_000 * (1 + ranks.rank)
+
+        def exchange() -> None:
+            clock.now = max(ranks.all_gather(clock.now)) + 10_000
+
+        def time_step(repetitions: int) -> list[Row]:
+            return ranks.gather(Host().time_parts([compute, exchange], repetitions))
+
+        return collect(time_step, [True, True], Rule(repeat_short_steps=repeated), ranks)
+
+    sampled, _ = together(2, work)
+    assert isinstance(sampled, Sampled)
+    assert sampled.inner == inner
+    assert sampled.rank_medians[0] == pytest.approx([1e-4, 2e-4])
+    assert sampled.rank_medians[1] == pytest.approx([1.1e-4, 1e-5]), "rank 0 waits in every step"
+    assert sampled.rank_step_medians == pytest.approx([2.1e-4] * 2)

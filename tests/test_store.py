@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from layerbench import store
 from layerbench.errors import JournalError, StoreError
 from layerbench.layers import DTYPES
 from layerbench.records import PARTS, SCHEMA_VERSION, Record
-from tests.values import manifest, record
+from tests.values import manifest, options, record
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ RECORDS = st.builds(
     nodes=st.integers(1, 10**6),
     ranks=st.integers(1, 10**6),
     threads_per_rank=st.integers(1, 1024),
-    batch=COUNTS,
+    batch=st.integers(1, 2**63),
     local_batch=COUNTS,
     dtype=st.sampled_from(DTYPES),
     kernels=st.text(),
@@ -106,6 +107,17 @@ def test_of_two_records_with_one_key_the_later_counts(run: Path) -> None:
     assert store.load(run).records == [record(samples=[2.0]), record(part="step")]
 
 
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_what_failed_later_does_not_undo_what_was_measured(run: Path, status: str) -> None:
+    failed = record(status=status, reason="rank died")
+    append(run, failed, record(status=status, reason="no memory"))
+    assert store.load(run).records == [record(status=status, reason="no memory")]
+    append(run, record(), failed)
+    assert store.load(run).records == [record()]
+    append(run, record(samples=[2.0]), failed)
+    assert store.load(run).records == [record(samples=[2.0])]
+
+
 def test_a_torn_last_line_costs_that_record_alone(run: Path) -> None:
     append(run, *numbered(3))
     whole = (run / store.RECORDS).read_bytes()
@@ -126,6 +138,15 @@ def test_a_damaged_line_inside_is_named_and_skipped(run: Path) -> None:
     assert len(loaded.warnings) == 2, "an empty line is no damage"
     for number, warning in enumerate(loaded.warnings, start=2):
         assert f"line {number} is not a record" in warning
+
+
+@pytest.mark.parametrize("field", ["nodes", "ranks", "threads_per_rank", "batch"])
+def test_a_record_of_fewer_than_one_is_named_and_skipped(run: Path, field: str) -> None:
+    append(run, record(nodes=1), record(**{field: 0}), record(nodes=2))
+    loaded = store.load(run)
+    assert loaded.records == numbered(2)
+    (warning,) = loaded.warnings
+    assert f"line 2 is not a record (Expected `int` >= 1 - at `$.{field}`)" in warning
 
 
 def test_a_torn_last_line_is_set_aside_before_resuming(run: Path) -> None:
@@ -167,6 +188,30 @@ def test_two_writers_in_turn_share_a_journal(run: Path) -> None:
     assert store.load(run).records == numbered(3)
 
 
+def test_one_journal_at_a_time_has_the_lock(run: Path) -> None:
+    with store.Journal(run) as first, store.Journal(run) as second:
+        first.lock()
+        with pytest.raises(StoreError, match="is being written by another layerbench") as caught:
+            second.lock()
+        assert str(run) in one_line(caught.value)
+        second.append(numbered(1))
+    with store.Journal(run) as third:
+        third.lock()
+    assert store.load(run).records == numbered(1), "writing needs no lock"
+
+
+def test_what_was_written_since_is_read_again_whoever_wrote_it(run: Path) -> None:
+    append(run, *numbered(1))
+    with store.Journal(run) as sweep, store.Journal(run) as worker:
+        start = sweep.size
+        assert sweep.since(start) == []
+        worker.append(numbered(3)[1:])
+        with (run / store.RECORDS).open("ab") as file:
+            file.write(b'\xff\n{"layer":"to')
+        assert sweep.since(start) == numbered(3)[1:], "only what is whole"
+        assert sweep.since(0) == numbered(3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -178,6 +223,10 @@ def test_two_writers_in_turn_share_a_journal(run: Path) -> None:
         (b"\xff\xfe", ["damaged"]),
         (b"[]", ["damaged"]),
         (b'{"schema_version": 1}', ["damaged", "command"]),
+        (msgspec.json.encode(manifest(layers=[])), ["damaged", "`$.layers`"]),
+        (msgspec.json.encode(manifest(options=options(nodes=[]))), ["damaged", "`$.options.nodes`"]),
+        (msgspec.json.encode(manifest(options=options(nodes=[1, 0]))), ["damaged", "`$.options.nodes[1]`"]),
+        (msgspec.json.encode(manifest(options=options(batch=0))), ["damaged", "`$.options.batch`"]),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_said_in_one_line(run: Path, text: bytes, words: list[str]) -> None:
@@ -236,12 +285,10 @@ def test_a_name_too_long_for_a_folder_is_refused(tmp_path: Path) -> None:
         store.create(tmp_path / ("x" * 300), manifest())
 
 
-def _mount(point: Path, *options: str) -> None:
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", point], capture_output=True, text=True, check=False
-    )
+def mount(*arguments: str | Path) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"a tmpfs cannot be mounted so here: {done.stderr.strip()}")
 
 
 @pytest.fixture
@@ -251,25 +298,16 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a tmpfs needs root")
     point = tmp_path / "tiny"
     point.mkdir()
-    _mount(point, "size=64k")
+    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", point)
     yield point
     subprocess.run(["umount", point], check=True)
 
 
-def remount_read_only(point: Path) -> None:
-    done = subprocess.run(["mount", "-o", "remount,ro", point], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a tmpfs cannot be made read-only here: {done.stderr.strip()}")
-
-
 def fill(folder: Path) -> None:
     """Take all space there is."""
-    with (folder / "ballast").open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            return
+    with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 @pytest.mark.root
@@ -299,9 +337,7 @@ def test_a_full_disk_costs_no_record_that_was_written(mounted: Path) -> None:
 
         ballast.unlink()
         journal.append([record(part="step")])
-    assert store.load(run).records == [*written, record(part="step")], (
-        "the same journal goes on where there is room again"
-    )
+    assert store.load(run).records == [*written, record(part="step")], "the journal goes on where there is room"
 
 
 @pytest.mark.root
@@ -336,7 +372,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(mounted: Path) -> N
     append(run, *numbered(1))
     with (run / store.RECORDS).open("ab") as file:
         file.write(b"torn")
-    remount_read_only(mounted)
+    mount("-o", "remount,ro", mounted)
     attempts: list[tuple[type[Exception], Any]] = [
         (StoreError, lambda: store.create(mounted / "other", manifest())),
         (StoreError, lambda: store.write_manifest(run, manifest())),
