@@ -1,4 +1,4 @@
-"""Network models: α-β figures of a network, by name, by file or fitted here, and what a collective takes on it.
+"""Network models: α and β of a network, by name, by file or measured here, and what a collective takes on it.
 
 Hockney's model gives a message of n bytes the time α + β n. On it, over p ranks, an all-reduce takes
 
@@ -8,6 +8,10 @@ Hockney's model gives a message of n bytes the time α + β n. On it, over p ran
 (Thakur, Rabenseifner and Gropp, Optimization of Collective Communication Operations in MPICH, 2005; the time of
 adding is part of β here, because it is part of what was measured). The lesser of the two is taken, as a library that
 chooses well would.
+
+Over two ranks both are α + β n, which is how a network is measured. A β that is measured depends on n: a library
+changes its protocol with the size, and ranks that share memory exchange ten times as quickly what fits their caches as
+what does not. One line through all sizes is wrong by a factor of three there, so β is taken at the size in question.
 """
 
 from __future__ import annotations
@@ -36,47 +40,67 @@ def all_reduce_seconds(network: Network, ranks: int, size: int) -> float:
     """
     if ranks <= 1:
         return 0.0
-    ring = 2 * (ranks - 1) * network.alpha + 2 * (ranks - 1) / ranks * network.beta * size
-    doubling = math.ceil(math.log2(ranks)) * (network.alpha + network.beta * size)
+    transfer = beta_at(network, size) * size
+    ring = 2 * (ranks - 1) * network.alpha + 2 * (ranks - 1) / ranks * transfer
+    doubling = math.ceil(math.log2(ranks)) * (network.alpha + transfer)
     return min(ring, doubling)
 
 
-def fit(points: Sequence[NetworkPoint], ranks: int, name: str, source: str) -> Network:
-    """Fit α and β to an all-reduce sweep over two ranks, where both formulas' lesser is α + β n.
+def beta_at(network: Network, size: int) -> float:
+    """Seconds for each byte of an exchange of ``size`` bytes: of the sweep where there is one, else the network's.
 
-    The squares of *relative* residuals are minimised, because sizes span seven orders of magnitude and an absolute fit
-    would see the largest only. Neither figure can be negative.
+    Between two sizes of the sweep the time is interpolated, both on logarithmic scales; beyond its ends β is the one at
+    the end.
+    """
+    if not network.points or size <= 0:
+        return network.beta
+    within = min(max(size, network.points[0].bytes), network.points[-1].bytes)
+    return max(0.0, _interpolated(network.points, within) - network.alpha) / within
+
+
+def _interpolated(points: Sequence[NetworkPoint], size: int) -> float:
+    """Seconds at a size within the range of the points, which are in ascending order."""
+    above = next(i for i, point in enumerate(points) if point.bytes >= size)
+    high = points[above]
+    if high.bytes == size:
+        return high.seconds
+    low = points[above - 1]
+    share = math.log(size / low.bytes) / math.log(high.bytes / low.bytes)
+    return low.seconds * math.pow(high.seconds / low.seconds, share)
+
+
+def fit(points: Sequence[NetworkPoint], ranks: int, name: str, source: str) -> Network:
+    """A network model from an all-reduce sweep over two ranks, where an exchange of n bytes takes α + β n.
+
+    α is the time of the smallest exchange. β is the sweep's own at every size (see :func:`beta_at`); the figure in the
+    model is that of the largest. The residual is how far a size's time is from what its neighbours say of it, as the
+    median over all sizes but the first and last: the error to expect of an interpolated time.
 
     Raises
     ------
     MeasurementError
         If there are fewer than two sizes, or ranks other than two.
     """
-    if ranks != 2 or len({p.bytes for p in points}) < 2:
+    ordered = sorted(points, key=lambda point: point.bytes)
+    if ranks != 2 or len({point.bytes for point in ordered}) != len(ordered) or len(ordered) < 2:
         raise MeasurementError(
-            f"fitting a network needs two ranks and at least two sizes, not {ranks} ranks and {len(points)} sizes"
+            f"fitting a network needs two ranks and at least two sizes, all different, not {ranks} ranks and "
+            f"{len(ordered)} sizes"
         )
-    # Least squares of (a + b n) / t - 1: the normal equations of the columns 1/t and n/t against 1.
-    s11 = math.fsum(1 / p.seconds**2 for p in points)
-    s12 = math.fsum(p.bytes / p.seconds**2 for p in points)
-    s22 = math.fsum(p.bytes**2 / p.seconds**2 for p in points)
-    r1 = math.fsum(1 / p.seconds for p in points)
-    r2 = math.fsum(p.bytes / p.seconds for p in points)
-    determinant = s11 * s22 - s12 * s12
-    alpha, beta = (r1 * s22 - r2 * s12) / determinant, (r2 * s11 - r1 * s12) / determinant
-    if alpha < 0:
-        alpha, beta = 0.0, r2 / s22
-    elif beta < 0:
-        alpha, beta = r1 / s11, 0.0
-    residuals = sorted(abs((alpha + beta * p.bytes) / p.seconds - 1) for p in points)
+    alpha = ordered[0].seconds
+    residuals = sorted(
+        abs(_interpolated([*ordered[:i], *ordered[i + 1 :]], point.bytes) / point.seconds - 1)
+        for i, point in enumerate(ordered[1:-1], start=1)
+    )
+    last = ordered[-1]
     return Network(
         name=name,
         alpha=alpha,
-        beta=beta,
+        beta=max(0.0, last.seconds - alpha) / last.bytes,
         source=source,
-        points=list(points),
+        points=ordered,
         fitted_ranks=ranks,
-        residual=residuals[len(residuals) // 2],
+        residual=residuals[len(residuals) // 2] if residuals else None,
     )
 
 

@@ -162,13 +162,13 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     name
         As it is given to ``--network``.
     alpha, beta
-        Seconds for each message and seconds for each byte.
+        Seconds for each message and seconds for each byte; a β that was measured here is that of the largest size.
     source
         Where the figures come from.
     points
-        The all-reduce sweep they were fitted to, if they were fitted here, over ``fitted_ranks`` ranks.
+        The all-reduce sweep over ``fitted_ranks`` ranks, if the model was measured here; β at other sizes is its.
     residual
-        Median relative difference between the sweep and the fit.
+        Median relative difference between a size's time and what its neighbours in the sweep say of it.
     """
 
     name: str
