@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 import layerbench as lb
 from layerbench import store
+from layerbench.device import Host
+from layerbench.environment import usable_cores
 from layerbench.records import PARTS, Record
 from layerbench.stats import median
 from tests.conftest import QUICK, Layerbench, assert_one_line
@@ -129,6 +132,31 @@ def test_cold_cache_is_slower_where_hot_operands_fit(tmp_path: Path) -> None:
         assert record.cache == cache
         times[cache] = median(record.samples)
     assert times["cold"] > 1.2 * times["hot"]
+
+
+def test_a_cold_exchange_is_not_charged_with_the_other_ranks_flush(small_suite: Path, tmp_path: Path) -> None:
+    if len(usable_cores()) < 2:
+        pytest.skip("two ranks with a core each need two cores")
+    host = Host()
+    begin = time.perf_counter()
+    host.flush_cache()
+    host.flush_cache()
+    flush = (time.perf_counter() - begin) / 2
+    run = lb.run(
+        str(small_suite),
+        nodes=[2],
+        batch=8,
+        kernels="numpy",
+        threads_per_rank=1,
+        cache="cold",
+        max_time=1,
+        filter="conv",
+        output=tmp_path / "r",
+    )
+    exchange = next(record for record in run.records if record.part == "communication")
+    assert exchange.inner == 1
+    assert min(exchange.rank_medians) < 0.2 * flush
+    assert median(exchange.samples) < 0.5 * flush
 
 
 def test_resume_measures_what_is_missing_and_nothing_else(

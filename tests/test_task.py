@@ -9,30 +9,11 @@ from pathlib import Path
 import pytest
 
 from layerbench.layers import FC, LSTM, Conv
-from layerbench.records import Network, Options, Placement
+from layerbench.records import Network, Placement
 from layerbench.task import Task, blank
+from tests.values import options
 
-OPTIONS = Options(
-    nodes=[1, 4],
-    batch=10,
-    scaling="strong",
-    dtype="fp32",
-    kernels="numpy",
-    threads_per_rank=1,
-    ranks_per_node=1,
-    filter="",
-    rel_error=0.01,
-    max_time=1.0,
-    max_samples=100,
-    cache="hot",
-    oversubscribe=False,
-    network="this-machine",
-    launcher="mpiexec",
-    launcher_args="",
-    hosts=[],
-    timeout=60.0,
-    seed=0,
-)
+OPTIONS = options(nodes=[1, 4], batch=10)
 NETWORK = Network(name="this-machine", alpha=1e-6, beta=1e-9)
 
 
