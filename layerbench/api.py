@@ -72,7 +72,7 @@ def load(path: Path | str) -> Run:
 def run(
     suite: str = "alexnet",
     *,
-    nodes: Sequence[int] = (1,),
+    nodes: Sequence[int] | int = (1,),
     batch: int | None = None,
     scaling: Scaling = "strong",
     dtype: DType = "fp32",
@@ -149,6 +149,7 @@ def run(
     LayerbenchError
         As its classes say.
     """
+    nodes = [nodes] if isinstance(nodes, int) else list(nodes)
     loaded = suites.load(suite)
     layers = suites.select(loaded, filter)
     batch = loaded.batch if batch is None else batch
@@ -162,6 +163,8 @@ def run(
     if network != networks.HERE:
         networks.load(network)
     cores = len(environment.usable_cores())
+    if not all(isinstance(count, int) for count in nodes):
+        raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
     options = Options(
         nodes=counts,

@@ -44,7 +44,8 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(error.exit_code)
         except _Interruption as error:
             click.echo(
-                f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept",
+                f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept, "
+                "and --resume completes it",
                 err=True,
             )
             sys.exit(128 + error.number)
@@ -113,7 +114,7 @@ def main() -> None:
 )
 @click.option("--threads-per-rank", type=int, help="Equal at every count.  [default: cores / largest count that fits]")
 @click.option("--ranks-per-node", type=int, default=1, show_default=True, help="MPI ranks of each node.")
-@click.option("--filter", "filter_", default="", help="Layers to time, such as 'conv*,lstm'.  [default: all]")
+@click.option("--filter", "filter_", help="Layers to time, such as 'conv*,lstm'.  [default: all]")
 @click.option(
     "--rel-error",
     type=float,
@@ -165,7 +166,7 @@ def run_command(**options: Any) -> None:
     with _signals_raise(), _listener(quiet) as listener:
         run = api.run(
             nodes=nodes,
-            filter=options.pop("filter_"),
+            filter=_filter(options.pop("filter_")),
             command=api.quoted(sys.argv),
             listener=listener,
             **options,
@@ -181,6 +182,15 @@ def run_command(**options: Any) -> None:
     if run.failed:
         click.echo(f"layerbench: {len(run.failed)} of {len(run.records)} records failed", err=True)
         sys.exit(SOME_FAILED)
+
+
+def _filter(pattern: str | None) -> str:
+    """The pattern of ``--filter``: an empty one is a variable that was not set, and would run everything."""
+    from layerbench.errors import UsageError
+
+    if pattern is not None and not pattern.strip():
+        raise UsageError("--filter must name layers, such as 'conv*,lstm', and is empty")
+    return pattern or ""
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ def parse_nodes(text: str) -> list[int]:
     for entry in text.split(","):
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", entry) or int(entry) < 1:
             raise UsageError(
-                f"--nodes {text!r}: {entry.strip()!r} is not a whole number of at least 1; give counts such as 1,2,4,8"
+                f"--nodes {text!r}: {entry.strip()!r} is not a whole number of at least 1 and at most "
+                "999999999; give counts such as 1,2,4,8"
             )
         counts.add(int(entry))
     return sorted(counts)
@@ -48,13 +49,16 @@ def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, hosts
     """Threads of each rank if none were asked for: equal at every count, and no count that fits is squeezed out.
 
     Cores over the ranks of the largest count that fits one rank to a core; with several hosts, cores over the ranks of
-    one.
+    one. Where a count does not fit, two ranks do: the network it is emulated with is measured between them.
     """
     ranks_per_node = max(1, ranks_per_node)  # a count of 0 is refused with every other number that is out of range
     if hosts:
         return max(1, cores // ranks_per_node)
     fitting = [count * ranks_per_node for count in nodes if count * ranks_per_node <= cores]
-    return max(1, cores // max(fitting, default=cores))
+    if not fitting:
+        return 1
+    room = max(fitting) if len(fitting) == len(nodes) else max(2, *fitting)
+    return max(1, cores // room)
 
 
 def counts(options: Options, cores: int) -> list[Count]:
@@ -102,7 +106,10 @@ def calibration_world(options: Options, cores: int) -> World:
     """
     instead = f"name the network instead: --network NAME or a .toml file ({HERE} needs two real ranks)"
     if options.launcher == "none":
-        raise UnavailableError(f"no MPI to measure this machine's network with: {MEND_MPI}; or {instead}")
+        raise UnavailableError(
+            f"counts of more than one rank are emulated, because no MPI launcher is used here, and {instead}; "
+            f"for real ranks use --launcher mpiexec ({MEND_MPI})"
+        )
     if len(options.hosts) >= 2:
         return World(2, 1, tuple(options.hosts[:2]))
     if options.hosts or 2 * options.threads_per_rank <= cores or options.oversubscribe:

@@ -47,6 +47,8 @@ def create(path: Path, manifest: Manifest) -> None:
     try:
         if (path / MANIFEST).exists() or (path / RECORDS).exists():
             raise StoreError(f"{path} already holds a run: add --resume to complete it, or name another --output")
+        if path.is_dir() and any(path.iterdir()):
+            raise StoreError(f"{path} is not empty and holds no run: name an --output that is new or empty")
         (path / LAUNCHES).mkdir(parents=True, exist_ok=True)
         (path / RECORDS).touch()
     except OSError as error:

@@ -28,6 +28,8 @@ def test_run_returns_a_run_with_a_frame(small_suite: Path, tmp_path: Path) -> No
 def test_errors_are_exceptions_of_one_tree(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--nodes"):
         layerbench.run(nodes=[])
+    with pytest.raises(UsageError, match="--nodes must be whole numbers"):
+        layerbench.run(nodes=["a"])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="--dtype"):
         layerbench.run(dtype="fp12")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="is not a run folder"):

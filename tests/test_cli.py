@@ -44,6 +44,8 @@ BAD_OPTIONS = [
     (("--resume",), ["--resume", "--output"]),
     (("--resume", "--output", "nowhere"), ["nowhere"]),
     (("--output", ""), ["--output", "empty"]),
+    (("--filter", ""), ["--filter", "empty"]),
+    (("--nodes", "1,10000000000"), ["10000000000", "at most 999999999"]),
 ]
 
 
@@ -88,6 +90,14 @@ def test_an_output_below_a_file_is_refused(tmp_path: Path, small_suite: Path, la
     (tmp_path / "file").write_text("")
     done = layerbench("run", "--suite", small_suite, "--output", tmp_path / "file" / "run")
     assert_one_line(done, "cannot be made a run folder", "--output")
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    tmp_path: Path, small_suite: Path, layerbench: Layerbench
+) -> None:
+    done = layerbench("run", "--suite", small_suite, "--output", small_suite.parent)
+    assert_one_line(done, "is not empty and holds no run")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
 def test_report_of_what_is_no_run(tmp_path: Path, layerbench: Layerbench) -> None:

@@ -81,6 +81,12 @@ def test_default_threads(nodes: list[int], ranks_per_node: int, cores: int, host
     assert plan.default_threads(nodes, ranks_per_node, cores, hosts) == threads
 
 
+def test_default_threads_leave_room_to_measure_the_network_of_emulated_counts() -> None:
+    threads = plan.default_threads([1, 64], 1, 8, 0)
+    assert threads == 4
+    assert plan.calibration_world(options(nodes=[1, 64], threads_per_rank=threads), 8) == World(2, 2)
+
+
 @given(
     nodes=st.lists(st.integers(1, 64), min_size=1, max_size=6),
     ranks_per_node=st.integers(1, 8),
@@ -156,7 +162,7 @@ def test_the_network_is_measured_between_two_hosts_or_on_this_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"launcher": "none"}, "no MPI to measure"),
+        ({"launcher": "none"}, "no MPI launcher is used here"),
         ({"threads_per_rank": 2}, "two ranks of 2 threads do not fit 2 cores"),
     ],
 )
