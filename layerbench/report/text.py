@@ -45,8 +45,11 @@ def _percent(value: float, digits: int = 0) -> str:
 
 
 def _plus_minus(median: float, low: float, high: float) -> str:
+    """Half the interval in per cent; its ends where that would reach below nothing."""
     if math.isnan(high - low) or not median:
         return ""
+    if high - low > median:
+        return f"({units.seconds(low)} to {units.seconds(high)})"
     return f"± {50 * (high - low) / median:.2g} %"
 
 

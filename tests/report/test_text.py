@@ -182,3 +182,8 @@ def test_terminal_names_failures_and_skips() -> None:
 def test_terminal_of_a_run_without_records(width: int) -> None:
     out = printed(synthetic.run(change=lambda record: None, nodes=[1]), width)
     assert "not measured yet" in out
+
+
+def test_an_interval_wider_than_its_median_is_given_by_its_ends() -> None:
+    assert text._plus_minus(1e-3, 0.99e-3, 1.01e-3) == "± 1 %"
+    assert text._plus_minus(1.16e-3, 0.9e-3, 5e-3) == "(900 µs to 5 ms)"
