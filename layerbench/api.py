@@ -14,7 +14,7 @@ from layerbench import network as networks
 from layerbench import suite as suites
 from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import DTYPES, AnyLayer, DType
-from layerbench.listener import Listener, Silence
+from layerbench.listener import Listener
 from layerbench.partition import global_batch
 from layerbench.records import Cache, Manifest, Options, Record, Scaling
 
@@ -203,7 +203,7 @@ def run(
         environment=environment.capture(),
         start=sweep.now(),
     )
-    listener = listener or Silence()
+    listener = listener or Listener()
     path = Path(output) if output is not None else _new_folder(loaded.name)
     if resume and not path.exists():
         raise StoreError(f"--resume: there is no {path} to resume; leave --resume out to start it")

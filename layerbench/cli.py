@@ -195,12 +195,12 @@ def _filter(pattern: str | None) -> str:
 
 @contextlib.contextmanager
 def _listener(quiet: bool) -> Iterator[Listener]:
-    from layerbench.listener import Silence
+    from layerbench.listener import Listener
     from layerbench.terminal import Bar, Lines
 
     console = _console(stderr=True)
     if quiet:
-        yield Silence()
+        yield Listener()
     elif console.is_terminal:
         with Bar(console) as bar:
             yield bar

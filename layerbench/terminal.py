@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from layerbench import units
 from layerbench.assignment import Event, Progressed, Recorded
 from layerbench.layers import AnyLayer
-from layerbench.listener import Silence
+from layerbench.listener import Listener
 from layerbench.plan import Count
 from layerbench.records import Network
 
@@ -43,7 +43,7 @@ def network_line(network: Network) -> str:
     return f"network {network.name}: α {units.seconds(network.alpha)}, 1/β {bandwidth}{fit}"
 
 
-class Lines(Silence):
+class Lines(Listener):
     """Plain lines, one for each thing that is finished, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
@@ -94,7 +94,7 @@ def recorded(event: Recorded) -> str:
     return ", ".join(told) + (f": {event.reason}" if event.reason else "")
 
 
-class Bar(Silence):
+class Bar(Listener):
     """A progress bar with the layer being timed and the time left; what went wrong stays above it."""
 
     def __init__(self, console: Console) -> None:
