@@ -90,10 +90,33 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _OneLineGroup(click.Group):
+    """A group whose own complaints (an unknown option, a value of the wrong type) are one line too."""
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        options["standalone_mode"] = False
+        if not standalone_mode:
+            return super().main(*arguments, **options)
+        try:
+            sys.exit(super().main(*arguments, **options) or 0)
+        except click.ClickException as error:
+            click.echo(f"layerbench: {' '.join(error.format_message().split())} (see --help)", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(128 + signal.SIGINT)
+
+
+@click.group(
+    cls=_OneLineGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="layerbench")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Times deep learning's layers across nodes, with numbers that hold."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @main.command(name="run")

@@ -56,10 +56,18 @@ def test_bad_option(options: tuple[str, ...], words: list[str], layerbench: Laye
 
 @pytest.mark.parametrize("option", ["--scaling", "--dtype", "--cache", "--launcher"])
 def test_unknown_choice_is_refused_with_the_choices(option: str, layerbench: Layerbench) -> None:
-    done = layerbench("run", option, "nonsense")
-    assert done.returncode == 2
-    assert "nonsense" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert_one_line(layerbench("run", option, "nonsense"), option, "nonsense", "is not one of")
+
+
+@pytest.mark.parametrize("arguments", [("rum",), ("run", "--nods", "1"), ("run", "--batch", "1e3"), ("doctor", "x")])
+def test_what_cannot_be_parsed_is_one_line_too(arguments: tuple[str, ...], layerbench: Layerbench) -> None:
+    assert_one_line(layerbench(*arguments), arguments[-2] if arguments[0] == "run" else arguments[-1])
+
+
+def test_without_a_command_it_shows_its_help(layerbench: Layerbench) -> None:
+    done = layerbench()
+    assert done.returncode == 0
+    assert done.stdout == layerbench("--help").stdout
 
 
 def test_a_dtype_no_kernel_can_do_says_why_of_each(small_suite: Path, layerbench: Layerbench) -> None:
