@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from layerbench import __version__
-from layerbench.errors import LayerbenchError
+from layerbench.guard import OneLineGroup, one_line, signals_raise
 
 if TYPE_CHECKING:
     from layerbench.listener import Listener
@@ -25,89 +22,8 @@ NOTHING_RAN = 3
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 
 
-class _Interruption(BaseException):
-    """A signal asked to stop. No error: whoever catches errors must not catch this."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors as one line on standard error and their exit code; a traceback for defects only."""
-
-    @wraps(command)
-    def guarded(*arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except LayerbenchError as error:
-            click.echo(f"layerbench: {error}", err=True)
-            sys.exit(error.exit_code)
-        except _Interruption as error:
-            click.echo(
-                f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept, "
-                "and --resume completes it",
-                err=True,
-            )
-            sys.exit(128 + error.number)
-        except BrokenPipeError:
-            # Whoever read our output has closed it (`| head`); Python's own complaint at exit is silenced too.
-            sys.stdout = None
-            sys.exit(0)
-        except (click.ClickException, click.Abort):
-            raise
-        except Exception as error:
-            if os.environ.get("LAYERBENCH_DEBUG"):
-                raise
-            click.echo(
-                f"layerbench: a defect of layerbench itself: {type(error).__name__}: {error}; "
-                "please report it with the traceback that LAYERBENCH_DEBUG=1 shows",
-                err=True,
-            )
-            sys.exit(SOME_FAILED)
-
-    return guarded
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an exception, so that what was started is ended on the way out."""
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def raise_(number: int, _: object) -> None:
-        # A second signal must not break off the ending of what was started.
-        for other in numbers:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Interruption(number)
-
-    # What is ignored stays so: nohup is how a run outlives its terminal.
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, raise_) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _OneLineGroup(click.Group):
-    """A group whose own complaints (an unknown option, a value of the wrong type) are one line too."""
-
-    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
-        options["standalone_mode"] = False
-        if not standalone_mode:
-            return super().main(*arguments, **options)
-        try:
-            sys.exit(super().main(*arguments, **options) or 0)
-        except click.ClickException as error:
-            click.echo(f"layerbench: {' '.join(error.format_message().split())} (see --help)", err=True)
-            sys.exit(error.exit_code)
-        except click.Abort:
-            sys.exit(128 + signal.SIGINT)
-
-
 @click.group(
-    cls=_OneLineGroup,
+    cls=OneLineGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -175,7 +91,7 @@ def main(context: click.Context) -> None:
 @click.option("--output", help="The run folder.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Complete the run in --output: measure what is missing or failed.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@_one_line
+@one_line
 def run_command(**options: Any) -> None:
     """Time a suite's layers at several node counts.
 
@@ -186,7 +102,7 @@ def run_command(**options: Any) -> None:
 
     quiet = options.pop("quiet")
     nodes = parse_nodes(options.pop("nodes"))
-    with _signals_raise(), _listener(quiet) as listener:
+    with signals_raise(), _listener(quiet) as listener:
         run = api.run(
             nodes=nodes,
             filter=_filter(options.pop("filter_")),
@@ -246,7 +162,7 @@ def _console(*, stderr: bool = False) -> Any:
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write.  [default: RUN/report]")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@_one_line
+@one_line
 def report_command(runs: tuple[Path, ...], output: Path | None, quiet: bool) -> None:
     """Draw and tabulate runs: the newest in runs/ if none is named."""
     from layerbench import api, store
@@ -267,7 +183,7 @@ def report_command(runs: tuple[Path, ...], output: Path | None, quiet: bool) -> 
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--batch", type=int, help="Samples.  [default: the suite's]")
 @click.option("--dtype", type=click.Choice(DTYPES), default="fp32", show_default=True)
-@_one_line
+@one_line
 def suites_command(suite: str | None, format_: str, batch: int | None, dtype: Any) -> None:
     """List the suites, or show (and so check) one: its MACs, bytes and weights."""
     import json
@@ -291,7 +207,7 @@ def suites_command(suite: str | None, format_: str, batch: int | None, dtype: An
 
 
 @main.command(name="doctor")
-@_one_line
+@one_line
 def doctor_command() -> None:
     """Say what this machine can run, and for all it cannot: why, and what would mend it."""
     from layerbench import doctor

@@ -18,7 +18,7 @@ KERNELS = ROOT / "kernels"
 
 ROWS = (
     ("cgroups", "errors", "topology", "units"),
-    ("environment", "launch", "layers", "pinning"),
+    ("environment", "guard", "launch", "layers", "pinning"),
     ("device", "records", "suite_format"),
     ("assignment", "collectives", "kernel", "network", "partition", "stats", "store", "suite"),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),
