@@ -8,12 +8,12 @@ one line an event, and keeps everything that must not be lost in files: records 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from layerbench.layers import AnyLayer
-from layerbench.records import Network, Options, Placement
+from layerbench.records import Network, Options, Placement, Purpose, Roofline
 
 EVENT_MARK = "@layerbench "
 """Begins an event's line: launchers and libraries write to standard output too."""
@@ -22,11 +22,12 @@ EVENT_MARK = "@layerbench "
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """One launch's work.
 
-    ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to.
+    ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to,
+    ``roofline`` for the ceilings of a rank.
     ``world`` ranks run; the records are about ``ranks`` of them.
     """
 
-    purpose: Literal["measure", "network"]
+    purpose: Purpose
     run_folder: str
     options: Options
     nodes: int
@@ -39,13 +40,14 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ranks found out about themselves, and the network they measured."""
+    """What the ranks found out about themselves, and the network or the ceilings they measured."""
 
     mpi: str
     hosts: list[str]
     pinned_cores: list[list[int]]
     libraries: dict[str, str] = {}
     network: Network | None = None
+    roofline: Roofline | None = None
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -5,15 +5,36 @@ A sampler asks a device to time the parts of one step and knows nothing of clock
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 
 from layerbench.environment import available_memory_bytes, last_level_cache_bytes
+from layerbench.errors import OutOfMemoryError
+from layerbench.topology import one_of_each_core
+from layerbench.units import size
 
 Run = Callable[[], None]
+
+STREAM_BYTES = 2**30
+"""The most that the three arrays of the host's bandwidth take together."""
+
+STREAM_REPETITION = 0.05
+"""Least seconds of a repetition: starting and joining many threads takes a millisecond."""
+
+STREAM_TOUCHING = 0.5
+"""Seconds of first touch after which the arrays are large enough as they are."""
+
+STREAM_SECONDS = 0.3
+STREAM_REPETITIONS = 3
+"""Bandwidth is repeated for so many seconds, and so often at least."""
 
 
 class Device(Protocol):
@@ -21,6 +42,9 @@ class Device(Protocol):
 
     name: str
     """What the device is, as it is recorded: ``host``, ``cuda``."""
+
+    bandwidth_source: str
+    """What :meth:`bandwidth` times, in words, for the record."""
 
     def time_parts(self, parts: Sequence[Run], repetitions: int, before_each: Run | None = None) -> list[float]:
         """Run the parts of one step one after another, the whole step ``repetitions`` times, and time each part.
@@ -53,11 +77,32 @@ class Device(Protocol):
         """Bytes that could be allocated now."""
         ...
 
+    def bandwidth(self, threads: int) -> list[float]:
+        """How quickly the device reads and writes memory that no cache holds.
+
+        Parameters
+        ----------
+        threads
+            Threads of the rank; a device that has none of its own ignores it.
+
+        Returns
+        -------
+        list of float
+            Bytes a second of each repetition. The best one counts, because it is wanted as a ceiling.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If too little memory is free for arrays that exceed the caches.
+        """
+        ...
+
 
 class Host:
     """The processor this rank is pinned to, timed by ``time.perf_counter_ns``."""
 
     name = "host"
+    bandwidth_source = "a = b + c of float64 arrays that exceed the last-level cache, 24 bytes an element"
 
     def __init__(self) -> None:
         self._flush_buffer: np.ndarray | None = None
@@ -89,3 +134,99 @@ class Host:
 
     def free_memory(self) -> int:
         return available_memory_bytes()
+
+    def bandwidth(self, threads: int) -> list[float]:
+        """Bytes a second of ``a = b + c`` over float64 arrays, split over threads on cores of their own.
+
+        The sum of STREAM (McCalpin, Memory bandwidth and machine balance in current high performance computers, 1995),
+        by its convention: 24 bytes an element, two reads and one write. That a processor reads a line before it writes
+        to it is not counted, so the figure is what a layer's compulsory bytes can be compared with.
+
+        Each array has four times the last-level cache where memory allows; together they take at most a quarter of
+        what is free, and 1 GiB. Where the system is slow to give memory they are smaller, but never less than twice the
+        cache together: a virtual machine may need seconds for what a machine has in a tenth of that.
+        """
+        cache = last_level_cache_bytes()
+        elements = stream_elements(self.free_memory(), cache)
+        arrays = [np.empty(elements) for _ in range(3)]
+        ends = [elements * thread // threads for thread in range(threads + 1)]
+        shares = [[array[start:stop] for array in arrays] for start, stop in itertools.pairwise(ends)]
+        least = math.ceil(2 * cache / (24 * threads))
+        with _threads_on_cores(threads) as workers:
+
+            def on_all(work: Callable[[list[np.ndarray]], int]) -> list[int]:
+                running = [worker.submit(work, share) for worker, share in zip(workers, shares, strict=True)]
+                return [each.result() for each in running]
+
+            def seconds(times: int) -> float:
+                begin = time.perf_counter_ns()
+                on_all(lambda share: _add(share, times))
+                return (time.perf_counter_ns() - begin) * 1e-9
+
+            until = time.perf_counter_ns() + round(STREAM_TOUCHING * 1e9)
+            touched = on_all(lambda share: _touch(share, least, until))
+            shares = [[array[:count] for array in share] for share, count in zip(shares, touched, strict=True)]
+            times = math.ceil(STREAM_REPETITION / seconds(1))
+            taken: list[float] = []
+            while len(taken) < STREAM_REPETITIONS or sum(taken) < STREAM_SECONDS:
+                taken.append(seconds(times))
+        return [24 * sum(touched) * times / each for each in taken]
+
+
+def stream_elements(free: int, cache: int) -> int:
+    """Elements of each of the three arrays that bandwidth is measured with, of free memory and a cache in bytes.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If together they would not be twice the cache: what it keeps between repetitions would be timed.
+    """
+    allowed = min(free // 4, STREAM_BYTES)
+    elements = min(4 * cache, allowed // 3) // 8
+    if 24 * elements < 2 * cache:
+        raise OutOfMemoryError(
+            f"bandwidth needs arrays of {size(2 * cache)} to exceed the last-level cache of {size(cache)}, and may "
+            f"take {size(allowed)} (a quarter of free memory, at most {size(STREAM_BYTES)})"
+        )
+    return elements
+
+
+@contextlib.contextmanager
+def _threads_on_cores(threads: int) -> Iterator[list[ThreadPoolExecutor]]:
+    """Threads that keep to one core each, of those this process may use."""
+    cores = one_of_each_core(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        # A pool of one each: a pool of all would give two shares to the thread that happens to be free.
+        yield [
+            stack.enter_context(
+                # To the system, process 0 is the calling thread.
+                ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cores[thread % len(cores)]}))
+            )
+            for thread in range(threads)
+        ]
+
+
+def _touch(share: list[np.ndarray], least: int, until: int) -> int:
+    """Write to a thread's share for the first time, so that it lies near the thread's core.
+
+    Returns
+    -------
+    int
+        Elements of each array that were written: at least ``least``, all if the clock has not reached ``until`` (ns).
+    """
+    values = np.random.default_rng(0).standard_normal(2**16)
+    for start in range(0, len(share[0]), len(values)):
+        if start >= least and time.perf_counter_ns() > until:
+            return start
+        for array in share:
+            part = array[start : start + len(values)]
+            part[...] = values[: len(part)]
+    return len(share[0])
+
+
+def _add(share: list[np.ndarray], times: int) -> int:
+    """Add up a share so many times; returns how many."""
+    total, first, second = share
+    for _ in range(times):
+        np.add(first, second, out=total)
+    return times

@@ -8,7 +8,7 @@ from pathlib import Path
 from layerbench.assignment import Event
 from layerbench.layers import AnyLayer
 from layerbench.plan import Count
-from layerbench.records import Network
+from layerbench.records import Network, Roofline
 
 
 class Listener:
@@ -21,6 +21,10 @@ class Listener:
     def network_started(self) -> None: ...
 
     def network_known(self, network: Network) -> None: ...
+
+    def roofline_started(self) -> None: ...
+
+    def roofline_known(self, roofline: Roofline) -> None: ...
 
     def event(self, event: Event) -> None: ...
 

@@ -3,6 +3,7 @@
 Version history
 ---------------
 1. First version.
+2. ``Record.throttled``; ``Manifest.roofline``. A run of version 1 is read as one that has neither.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import msgspec
 
 from layerbench.layers import AnyLayer, DType
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_VERSION = 1
+"""Of what can be read: every version since has only added fields that have defaults."""
 
 Part: TypeAlias = Literal["forward", "backward_data", "backward_weights", "communication", "step"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -23,6 +26,7 @@ Status: TypeAlias = Literal["ok", "failed", "skipped"]
 Scaling: TypeAlias = Literal["strong", "weak"]
 Cache: TypeAlias = Literal["hot", "cold"]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Purpose: TypeAlias = Literal["measure", "network", "roofline"]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
 
 
@@ -66,6 +70,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         samples for that, ``none`` where there are none.
     noisy
         The interval did not shrink below the relative error asked for within the time allowed.
+    throttled
+        The device ran below its usual clock and went on to do so when asked again.
     verified, relative_error
         Whether the pass was compared with the float64 reference and agreed, and ‖out - ref‖ / ‖ref‖; None where
         there is nothing to compare (communication, step).
@@ -102,6 +108,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     inner: int = 1
     ci_method: CIMethod = "none"
     noisy: bool = False
+    throttled: bool = False
     verified: bool | None = None
     relative_error: float | None = None
     macs: int = 0
@@ -180,10 +187,41 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     residual: float | None = None
 
 
+class Roofline(msgspec.Struct, frozen=True, kw_only=True):
+    """The ceilings of one rank, measured on its device, dtype and threads.
+
+    Attributes
+    ----------
+    device, dtype, threads
+        Of what they are the ceilings; ``device`` as a record names it.
+    flops
+        FLOP/s of the fastest large matrix product; 0.0 where there is none.
+    bandwidth
+        Bytes a second between memory and device; 0.0 where it could not be measured.
+    flops_source, bandwidth_source
+        What was measured, in words.
+    flops_samples, bandwidth_samples
+        The rate of each repetition, in the same units. The best one counts: a ceiling is no typical value.
+    reason
+        Why a figure is missing.
+    """
+
+    device: str
+    dtype: DType
+    threads: int
+    flops: float
+    bandwidth: float
+    flops_source: str = ""
+    bandwidth_source: str = ""
+    flops_samples: list[float] = []
+    bandwidth_samples: list[float] = []
+    reason: str = ""
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """One start of ranks: what was started, where the ranks sat, and how it ended."""
 
-    purpose: Literal["measure", "network"]
+    purpose: Purpose
     nodes: int
     ranks: int
     placement: Placement
@@ -208,6 +246,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     environment: dict[str, Any]
     network: Network | None = None
+    roofline: Roofline | None = None
     launches: list[Launch] = []
     start: str = ""
     end: str = ""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerbench.records import CIMethod
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CONFIDENCE = 0.95
 
@@ -67,6 +70,41 @@ def interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> Interv
     method: CIMethod = "order-statistics" if rank else "range"
     rank = max(rank, 1)
     return Interval(_median_of_sorted(ordered), ordered[rank - 1], ordered[-rank], method)
+
+
+_VALUES_AT_ONCE = 2**21
+"""Samples that are sorted together; more would only fill the memory."""
+
+
+def intervals(
+    values: np.ndarray, starts: np.ndarray, counts: np.ndarray, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """:func:`interval` of many records at once.
+
+    Parameters
+    ----------
+    values
+        All samples.
+    starts, counts
+        For each record the place of its first sample, and how many it has.
+
+    Returns
+    -------
+    median, low, high
+        Arrays with one value for each record; NaN where it has no samples.
+    """
+    import numpy as np
+
+    median, low, high = (np.full(len(counts), np.nan) for _ in range(3))
+    for count in np.unique(counts[counts > 0]).tolist():
+        rank = max(_order_statistic_rank(count, confidence), 1)
+        of_count = np.flatnonzero(counts == count)
+        for rows in np.array_split(of_count, -(-len(of_count) * count // _VALUES_AT_ONCE)):
+            ordered = np.sort(values[starts[rows, None] + np.arange(count)], axis=1)
+            middle = ordered[:, [(count - 1) // 2, count // 2]]
+            median[rows] = middle[:, 0] if count % 2 else middle.sum(axis=1) / 2
+            low[rows], high[rows] = ordered[:, rank - 1], ordered[:, count - rank]
+    return median, low, high
 
 
 def sum_of(intervals: Sequence[Interval]) -> Interval:

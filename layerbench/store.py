@@ -18,12 +18,16 @@ from types import TracebackType
 import msgspec
 
 from layerbench.errors import JournalError, StoreError
-from layerbench.records import SCHEMA_VERSION, Manifest, Record
+from layerbench.layers import KINDS
+from layerbench.records import OLDEST_VERSION, SCHEMA_VERSION, Manifest, Record
 
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
 LAUNCHES = "launches"
 TORN = "records.torn"
+
+CHUNK_BYTES = 16 * 2**20
+"""Of a journal that are read at a time: what is decoded of them must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,75 @@ def load(path: Path | str) -> StoredRun:
         If there is none, it cannot be read, or a newer layerbench wrote it.
     """
     path = Path(path)
-    manifest = _load_manifest(path / MANIFEST)
-    try:
-        text = (path / RECORDS).read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path / RECORDS} cannot be read: {_cause(error)}") from error
+    manifest = load_manifest(path)
+    warnings: list[str] = []
+    latest: dict[tuple[str, str, int], Record] = {}
     with collector_paused():
-        return _records(path, manifest, text)
+        for batch in batches(path, warnings):
+            for record in batch:
+                # What failed when a layer was measured again does not undo what had been measured.
+                if record.status == "ok" or latest.get(record.key, record).status != "ok":
+                    latest[record.key] = record
+    return StoredRun(path, manifest, list(latest.values()), warnings)
+
+
+def batches(path: Path, warnings: list[str]) -> Iterator[list[Record]]:
+    """The records of a run folder as they stand in its journal, some thousands at a time.
+
+    A line that is no record is left out and told in ``warnings``. What became of several records with one key is the
+    reader's affair: see :class:`StoredRun`.
+
+    Raises
+    ------
+    StoreError
+        If the journal cannot be read.
+    """
+    name = path / RECORDS
+    decoder = msgspec.json.Decoder(Record)
+    before, torn = 0, b""
+    try:
+        with name.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                whole, newline, torn = (torn + chunk).rpartition(b"\n")
+                if newline:
+                    yield _decoded(decoder, whole, name, before, warnings)
+                    before += whole.count(b"\n") + 1
+    except OSError as error:
+        raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
+    if torn.strip():
+        try:
+            yield [decoder.decode(torn)]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            warnings.append(f"{name}: line {before + 1} is cut off and is not counted")
+
+
+def _decoded(
+    decoder: msgspec.json.Decoder[Record], lines: bytes, name: Path, before: int, warnings: list[str]
+) -> list[Record]:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return decoder.decode_lines(lines)
+    found = []
+    for number, line in enumerate(lines.split(b"\n"), start=before + 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            warnings.append(f"{name}: line {number} is not a record ({error}) and is not counted")
+    return found
+
+
+def being_written(path: Path) -> bool:
+    """Whether a layerbench is writing to a run folder now."""
+    try:
+        with (path / RECORDS).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # A file system without locks, or no journal: nobody can tell.
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -184,46 +250,46 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _records(path: Path, manifest: Manifest, text: bytes) -> StoredRun:
-    decoder = msgspec.json.Decoder(Record)
-    latest: dict[tuple[str, str, int], Record] = {}
-    warnings = []
-    lines = text.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            kind = "is cut off" if number == len(lines) else f"is not a record ({error})"
-            warnings.append(f"{path / RECORDS}: line {number} {kind} and is not counted")
-            continue
-        # What failed when a layer was measured again does not undo what had been measured.
-        if record.status == "ok" or latest.get(record.key, record).status != "ok":
-            latest[record.key] = record
-    return StoredRun(path, manifest, list(latest.values()), warnings)
+class _Kind(msgspec.Struct):
+    kind: str = ""
 
 
-def _load_manifest(path: Path) -> Manifest:
-    class Version(msgspec.Struct):
-        schema_version: int
+class _Outline(msgspec.Struct):
+    """What is read of a manifest before it is known to be one of ours."""
 
+    schema_version: int
+    layers: list[_Kind] = []
+
+
+def load_manifest(path: Path) -> Manifest:
+    """What was run, where and when; one of an older schema as this one has it.
+
+    Raises
+    ------
+    StoreError
+        If there is none, it cannot be read, or a newer layerbench wrote it.
+    """
+    name = path / MANIFEST
     try:
-        text = path.read_bytes()
-    except FileNotFoundError as error:
-        raise StoreError(f"{path.parent} is not a run folder: it has no {MANIFEST}") from error
+        text = name.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"{path} is not a run folder: it has no {MANIFEST}") from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {_cause(error)}") from error
+        raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
+    newer = "read it with the layerbench that wrote it, or a newer one"
     try:
-        version = msgspec.json.decode(text, type=Version).schema_version
-        if version != SCHEMA_VERSION:
+        outline = msgspec.json.decode(text, type=_Outline)
+        if not OLDEST_VERSION <= outline.schema_version <= SCHEMA_VERSION:
             raise StoreError(
-                f"{path} has schema version {version}, this layerbench reads {SCHEMA_VERSION}: "
-                "read it with the layerbench that wrote it, or a newer one"
+                f"{name} has schema version {outline.schema_version}, this layerbench reads {OLDEST_VERSION} to "
+                f"{SCHEMA_VERSION}: {newer}"
             )
-        return msgspec.json.decode(text, type=Manifest)
+        if unknown := sorted({layer.kind for layer in outline.layers} - KINDS.keys()):
+            raise StoreError(f"{name} has layers of a kind unknown here ({', '.join(map(repr, unknown))}): {newer}")
+        manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is damaged: {error}") from error
+        raise StoreError(f"{name} is damaged: {error}") from error
+    return msgspec.structs.replace(manifest, schema_version=SCHEMA_VERSION)
 
 
 def set_aside_torn_tail(path: Path) -> str | None:

@@ -6,6 +6,7 @@ A launch that fails costs its own layers: they are recorded as failed with the r
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,9 +26,12 @@ from layerbench.launch import World, command_line, rank_environment
 from layerbench.layers import AnyLayer
 from layerbench.listener import Listener
 from layerbench.plan import Count
-from layerbench.records import PARTS, Launch, Manifest, Network, Options, Record
+from layerbench.records import PARTS, Launch, Manifest, Network, Options, Purpose, Record
 from layerbench.supervise import Ending, supervise
 from layerbench.task import Task, without_result
+
+ROOFLINE_TIMEOUT = 30.0
+"""Seconds without progress after which the roofline is given up, if that is less than the timeout asked for."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def execute(sweep: Sweep, listener: Listener) -> list[Record]:
     try:
         if planning.needs_network([count for count, _ in missing]):
             runner.look_up_network()
+        if missing:
+            runner.look_up_roofline()
         for count, layers in missing:
             runner.launch(count, layers)
         outcome = "complete"
@@ -185,6 +191,26 @@ class _Runner:
         else:
             self.keep(network=networks.load(self._options.network))
 
+    def look_up_roofline(self) -> None:
+        """Measure the ceilings of one rank, if they are not known; no failure of that costs anything else."""
+        if self._manifest.roofline is not None:
+            return
+        self._listener.roofline_started()
+        world = World(1, 1, tuple(self._options.hosts[:1]))
+        try:
+            assignment = self._assignment("roofline", Count(1, 1, "measured", world), self._manifest.layers, None)
+            ending = self._run(assignment, world, self._listener.event, ROOFLINE_TIMEOUT)
+            found = self._found(assignment)
+            if ending.ok and found is not None and found.roofline is not None:
+                with contextlib.suppress(StoreError):  # written again with the next launch
+                    self.keep(roofline=found.roofline)
+                self._listener.roofline_known(found.roofline)
+                return
+            reason = f"{ending.reason or 'the rank ended without a word on it'} (see {assignment.with_suffix('.log')})"
+        except LayerbenchError as error:
+            reason = str(error)
+        self._listener.note(f"the roofline could not be measured: {' '.join(reason.split())}")
+
     def launch(self, count: Count, layers: Sequence[AnyLayer]) -> None:
         """Measure layers at one node count; whatever of them has no record in the end is recorded as failed."""
         network = None
@@ -195,7 +221,7 @@ class _Runner:
         start = self._journal.size
         if not reason:
             self._listener.launch_started(count, layers)
-            assignment = self._assignment(count, layers, network)
+            assignment = self._assignment("measure", count, layers, network)
             current = ""
 
             def listen(event: Event) -> None:
@@ -225,7 +251,7 @@ class _Runner:
             self._listener.network_started()
             world = planning.calibration_world(self._options, self._sweep.cores)
             count = Count(2, world.ranks, "measured", world)
-            assignment = self._assignment(count, [], None)
+            assignment = self._assignment("network", count, [], None)
             ending = self._run(assignment, world, self._listener.event)
             found = self._found(assignment)
             if not ending.ok or found is None or found.network is None:
@@ -235,15 +261,15 @@ class _Runner:
                 self._listener.network_known(found.network)
         return self._manifest.network, self._no_network
 
-    def _assignment(self, count: Count, layers: Sequence[AnyLayer], network: Network | None) -> Path:
-        name = f"nodes-{count.nodes}" if layers else "network"
+    def _assignment(self, purpose: Purpose, count: Count, layers: Sequence[AnyLayer], network: Network | None) -> Path:
+        name = f"nodes-{count.nodes}" if purpose == "measure" else purpose
         folder = self._sweep.path / store.LAUNCHES
         path, attempt = folder / f"{name}.json", 1
         while path.exists():
             attempt += 1
             path = folder / f"{name}-attempt-{attempt}.json"
         assignment = Assignment(
-            purpose="measure" if layers else "network",
+            purpose=purpose,
             run_folder=str(self._sweep.path.resolve()),
             options=self._options,
             nodes=count.nodes,
@@ -260,7 +286,9 @@ class _Runner:
             raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         return path.resolve()
 
-    def _run(self, assignment: Path, world: World, listen: Callable[[Event], None]) -> Ending:
+    def _run(
+        self, assignment: Path, world: World, listen: Callable[[Event], None], longest: float = math.inf
+    ) -> Ending:
         options = self._options
         command = command_line(options.launcher, world, options.launcher_args, assignment)
         begin = now()
@@ -270,7 +298,7 @@ class _Runner:
                 command,
                 rank_environment(options.threads_per_rank, os.environ),
                 assignment.with_suffix(".log"),
-                options.timeout,
+                min(options.timeout, longest),
                 listen,
             )
             outcome = ending.reason or ending.journal_failed or "ok"

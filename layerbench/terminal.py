@@ -14,7 +14,7 @@ from layerbench.assignment import Event, Progressed, Recorded
 from layerbench.layers import AnyLayer
 from layerbench.listener import Listener
 from layerbench.plan import Count
-from layerbench.records import Network
+from layerbench.records import Network, Roofline
 
 LAYER_OVERHEAD_MACS = 3e8
 """What starting, searching and verifying a layer costs, in MACs: keeps the time left honest where layers are small."""
@@ -43,6 +43,15 @@ def network_line(network: Network) -> str:
     return f"network {network.name}: α {units.seconds(network.alpha)}, 1/β {bandwidth}{fit}"
 
 
+def roofline_line(roofline: Roofline) -> str:
+    """One line on the ceilings of a rank, and why one is missing."""
+    figures = [
+        units.rate(value, unit) for value, unit in ((roofline.flops, "FLOP/s"), (roofline.bandwidth, "B/s")) if value
+    ]
+    missing = f" ({roofline.reason})" if roofline.reason else ""
+    return f"roofline of one rank: {', '.join(figures) or 'unknown'}{missing}"
+
+
 class Lines(Listener):
     """Plain lines, one for each thing that is finished, for logs and pipes."""
 
@@ -63,6 +72,9 @@ class Lines(Listener):
 
     def network_known(self, network: Network) -> None:
         self._print(network_line(network))
+
+    def roofline_known(self, roofline: Roofline) -> None:
+        self._print(roofline_line(roofline))
 
     def event(self, event: Event) -> None:
         if isinstance(event, Recorded):
@@ -136,6 +148,13 @@ class Bar(Listener):
 
     def network_known(self, network: Network) -> None:
         self.note(network_line(network))
+
+    def roofline_started(self) -> None:
+        self._count = None
+        self._describe("measuring the roofline of one rank")
+
+    def roofline_known(self, roofline: Roofline) -> None:
+        self.note(roofline_line(roofline))
 
     def event(self, event: Event) -> None:
         if isinstance(event, Progressed):

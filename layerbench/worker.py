@@ -34,7 +34,7 @@ from layerbench.errors import JournalError, LaunchError, LayerbenchError, Unavai
 from layerbench.pinning import assign, seat
 
 if TYPE_CHECKING:
-    from layerbench.records import Network, Record
+    from layerbench.records import Network, Record, Roofline
 
 PROGRESS_INTERVAL = 0.2
 """Least seconds between two events that only say that work goes on."""
@@ -116,6 +116,8 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     status = 0
     if assignment.purpose == "network":
         found = msgspec.structs.replace(found, network=_calibrate(assignment, ranks, voice))
+    elif assignment.purpose == "roofline":
+        found = msgspec.structs.replace(found, roofline=_roofline(assignment, voice))
     else:
         status = _measure(assignment, ranks, voice)
         found = msgspec.structs.replace(found, libraries=_libraries(assignment))
@@ -168,6 +170,12 @@ def _calibrate(assignment: Assignment, ranks: Ranks, voice: Voice) -> Network | 
     from layerbench.calibrate import all_reduce_sweep
 
     return all_reduce_sweep(assignment.options, ranks, voice.progress)
+
+
+def _roofline(assignment: Assignment, voice: Voice) -> Roofline:
+    from layerbench.roofline import measure
+
+    return measure(assignment.options, assignment.layers, voice.progress)
 
 
 def _told(layer: str, records: list[Record]) -> Recorded:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +14,8 @@ import pytest
 
 from layerbench import device
 from layerbench.device import Host
-from layerbench.environment import last_level_cache_bytes
+from layerbench.environment import last_level_cache_bytes, usable_cores
+from layerbench.errors import OutOfMemoryError
 from layerbench.stats import median
 
 
@@ -88,3 +92,94 @@ def test_the_flush_writes_more_than_the_cache_holds() -> None:
 
 def test_free_memory_is_some_of_what_the_machine_has() -> None:
     assert 0 < Host().free_memory() <= psutil.virtual_memory().total
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "cache", "elements"),
+    [
+        (100 * GIB, 8 * 2**20, 4 * 2**20),  # four times the cache each
+        (100 * GIB, 260 * 2**20, GIB // 3 // 8),  # 1 GiB in all
+        (GIB, 32 * 2**20, GIB // 4 // 3 // 8),  # a quarter of what is free
+    ],
+)
+def test_bandwidth_arrays_exceed_the_cache_within_bounds(free: int, cache: int, elements: int) -> None:
+    assert device.stream_elements(free, cache) == elements
+
+
+@pytest.mark.parametrize(("free", "cache"), [(4 * 63 * 2**20, 32 * 2**20), (0, 2**20), (100 * GIB, 600 * 2**20)])
+def test_bandwidth_that_a_cache_would_take_part_in_is_refused(free: int, cache: int) -> None:
+    with pytest.raises(OutOfMemoryError, match="to exceed the last-level cache of"):
+        device.stream_elements(free, cache)
+
+
+def test_bandwidth_of_one_thread_is_plausible() -> None:
+    rates = Host().bandwidth(1)
+    assert len(rates) >= 3
+    assert all(1e9 < rate < 200e9 for rate in rates)
+
+
+def test_every_share_is_added_by_a_thread_that_keeps_to_its_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, set[tuple[int, frozenset[int]]]] = {}
+    sums: list[bool] = []
+    add = device._add
+
+    def watched(share: list[np.ndarray], times: int) -> int:
+        here = threading.get_native_id(), frozenset(os.sched_getaffinity(0))
+        seen.setdefault(share[0].__array_interface__["data"][0], set()).add(here)
+        add(share, times)
+        sums.append(bool((share[0] == share[1] + share[2]).all()))
+        return times
+
+    monkeypatch.setattr(device, "_add", watched)
+    monkeypatch.setattr(device, "last_level_cache_bytes", lambda: 2**16)
+    before = os.sched_getaffinity(0)
+    Host().bandwidth(3)
+    assert os.sched_getaffinity(0) == before
+    assert len(seen) == 3, "three shares"
+    assert all(len(who) == 1 for who in seen.values()), "each by one thread, which touched it first"
+    cores = usable_cores()
+    places = [place for who in seen.values() for _, place in who]
+    assert sorted(places, key=sorted) == sorted((frozenset({cores[i % len(cores)]}) for i in range(3)), key=sorted)
+    assert all(sums)
+
+
+def test_bandwidth_counts_24_bytes_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Additions that take 10 ms each, whatever their number: 5 of them fill a repetition of 50 ms.
+    added: list[int] = []
+
+    def add(share: list[np.ndarray], times: int) -> int:
+        added.append(times)
+        time.sleep(0.01 * times)
+        return times
+
+    monkeypatch.setattr(device, "_add", add)
+    monkeypatch.setattr(device, "last_level_cache_bytes", lambda: 2**16)
+    rates = Host().bandwidth(1)
+    elements = device.stream_elements(Host().free_memory(), 2**16)
+    assert elements == 2**15
+    assert added == [1, *[added[1]] * len(rates)]
+    assert 4 <= added[1] <= 5
+    assert max(rates) == pytest.approx(24 * elements / 0.01, rel=0.2)
+
+
+def test_memory_that_comes_slowly_makes_smaller_arrays_that_still_exceed_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = 32 * 2**20
+    added: list[int] = []
+
+    def add(share: list[np.ndarray], times: int) -> int:
+        added.append(len(share[0]))
+        time.sleep(0.01 * times)
+        return times
+
+    monkeypatch.setattr(device, "_add", add)
+    monkeypatch.setattr(device, "STREAM_TOUCHING", 0.0)
+    monkeypatch.setattr(device, "last_level_cache_bytes", lambda: cache)
+    rates = Host().bandwidth(2)
+    elements = 2 * added[0]
+    assert 2 * cache <= 24 * elements < 2.2 * cache
+    assert max(rates) == pytest.approx(24 * elements / 0.01, rel=0.2)

@@ -192,7 +192,7 @@ def test_interruption_leaves_a_readable_folder_and_no_orphan(
     assert store.load(run).manifest.outcome == "interrupted"
 
 
-@pytest.mark.parametrize("size", [20, 28, 64])
+@pytest.mark.parametrize("size", [28, 36, 72])
 def test_a_disk_that_fills_ends_the_sweep_with_what_it_has(
     small_suite: Path, tmp_path: Path, layerbench: Layerbench, size: int
 ) -> None:

@@ -45,6 +45,11 @@ def test_two_hosts_with_a_gigabit_link_are_measured(tmp_path: Path, mpiexec: str
     launch = next(launch for launch in stored.manifest.launches if launch.nodes == 2)
     assert sorted(core for cores in launch.pinned_cores for core in cores) == usable_cores()[:2]
 
+    probe = stored.manifest.launches[0]
+    assert (probe.purpose, probe.command[probe.command.index("-hosts") + 1]) == ("roofline", addresses[0])
+    assert stored.manifest.roofline is not None
+    assert stored.manifest.roofline.flops > 0
+
     # An all-reduce over two ranks moves the gradient once each way, so it cannot beat the link; nor should it take
     # more than twice as long.
     least = two.bytes / GIGABIT

@@ -1,10 +1,12 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layerbench import stats
 from layerbench.stats import Interval, _order_statistic_rank, interval, median, ratio_of, sum_of
 
 times = st.floats(min_value=1e-9, max_value=1e5)
@@ -144,3 +146,16 @@ def test_ratio_of_nothing_and_by_nothing() -> None:
     assert ratio_of(nothing, something)[:3] == (0.0, 0.0, 0.0)
     assert math.isnan(ratio_of(something, nothing).median)
     assert ratio_of(something, Interval(2.0, 0.0, 3.0, "range")).high == math.inf
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 2**21])
+def test_intervals_of_many_records_are_those_of_each(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "_VALUES_AT_ONCE", at_once)
+    generator = np.random.default_rng(1)
+    counts = np.array([0, 1, 2, 5, 6, 7, 7, 20, 0, 21, 6, 300])
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    values = generator.lognormal(size=counts.sum())
+    median, low, high = stats.intervals(values, starts, counts)
+    for row, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        expected = stats.interval(values[start : start + count].tolist())
+        np.testing.assert_array_equal([median[row], low[row], high[row]], expected[:3])

@@ -215,7 +215,7 @@ def test_what_was_written_since_is_read_again_whoever_wrote_it(run: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b'{"schema_version": 999}', ["999", f"reads {SCHEMA_VERSION}"]),
+        (b'{"schema_version": 999}', ["999", f"to {SCHEMA_VERSION}"]),
         (b'{"schema_version": "new"}', ["damaged"]),
         (b'{"command": "x"}', ["damaged", "schema_version"]),
         (b'{"schema_ver', ["damaged"]),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -13,12 +15,13 @@ from layerbench.assignment import Progressed, Recorded, Started
 from layerbench.launch import World
 from layerbench.layers import FC, Conv
 from layerbench.plan import Count
-from layerbench.records import Network
-from layerbench.terminal import Bar, Lines, heading, network_line, recorded
+from layerbench.records import Network, Roofline
+from layerbench.terminal import Bar, Lines, heading, network_line, recorded, roofline_line
 
 MEASURED = Count(2, 4, "measured", World(4, 2))
 EMULATED = Count(8, 8, "emulated", World(1, 1))
 NETWORK = Network(name="this-machine", alpha=1.5e-6, beta=2**-30, residual=0.07)
+ROOFLINE = Roofline(device="host", dtype="fp32", threads=1, flops=1.78e11, bandwidth=1.15e10)
 
 BIG = Conv(name="conv1", input=(55, 55), in_channels=96, out_channels=256, filter=(5, 5), padding=(2, 2))
 SMALL = FC(name="fc6", in_features=16, out_features=16)
@@ -59,6 +62,21 @@ def test_a_network_in_one_line(network: Network, line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "178 GFLOP/s, 11.5 GB/s"),
+        ({"flops": 0.0, "reason": "no peak: no kernel"}, "11.5 GB/s (no peak: no kernel)"),
+        (
+            {"flops": 0.0, "bandwidth": 0.0, "reason": "no peak: a; no bandwidth: b"},
+            "unknown (no peak: a; no bandwidth: b)",
+        ),
+    ],
+)
+def test_a_roofline_in_one_line(changes: dict[str, Any], line: str) -> None:
+    assert roofline_line(msgspec.structs.replace(ROOFLINE, **changes)) == f"roofline of one rank: {line}"
+
+
+@pytest.mark.parametrize(
     ("event", "text"),
     [
         (Recorded("fc", 5, 0, 0, 0), "5 ok"),
@@ -74,6 +92,8 @@ def test_what_became_of_a_layer(event: Recorded, text: str) -> None:
 def test_lines_of_a_whole_sweep(lines: Lines, screen: io.StringIO) -> None:
     lines.sweep_started(Path("runs/one"), [MEASURED], [SMALL])
     lines.note("the last line was cut off")
+    lines.roofline_started()
+    lines.roofline_known(ROOFLINE)
     lines.launch_started(MEASURED, [SMALL])
     lines.event(Started(4))
     lines.event(Progressed("fc6: 3 samples"))
@@ -84,6 +104,7 @@ def test_lines_of_a_whole_sweep(lines: Lines, screen: io.StringIO) -> None:
     assert printed(screen) == [
         "run folder runs/one",
         "the last line was cut off",
+        roofline_line(ROOFLINE),
         "2 nodes, 4 ranks: measured",
         "  fc6: 5 ok, 1 noisy",
         "measuring the network between two ranks",
@@ -181,6 +202,10 @@ def test_the_bar_shows_markup_as_it_is(terminal: Terminal) -> None:
         bar.network_started()
         assert terminal.description() == "measuring the network between two ranks"
         bar.network_known(NETWORK)
+        bar.roofline_started()
+        assert terminal.description() == "measuring the roofline of one rank"
+        bar.roofline_known(msgspec.structs.replace(ROOFLINE, reason="odd [/] reason"))
         bar.event(Progressed("odd[/]: 1 samples"))
     assert "odd[/]: 1 samples" in terminal.text()
     assert network_line(NETWORK) in terminal.text()
+    assert "11.5 GB/s (odd [/] reason)" in terminal.text()
