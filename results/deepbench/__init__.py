@@ -1,0 +1,1 @@
+"""DeepBench's published times as data, read by :mod:`layerbench.reference`."""
