@@ -1,0 +1,233 @@
+"""Two runs, or two sets of repetitions, compared record by record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerbench.compare import environments
+from layerbench.compare.match import Pair, Untested, match
+from layerbench.compare.side import BASE, NEW, Side, load
+from layerbench.compare.verdict import VERDICTS, BetweenRuns, Estimate, Verdict, judge
+from layerbench.errors import UsageError
+from layerbench.records import PARTS
+
+THRESHOLD = 0.03
+
+MISSING = "missing"
+KINDS = (*VERDICTS[:3], MISSING)
+"""What ``--fail-on`` may name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of both sides.
+
+    Attributes
+    ----------
+    layer, part, nodes, ranks, batch, placement
+        Which it is; see :class:`layerbench.records.Record`.
+    ratio, low, high, p_value, verdict, base_seconds
+        See :class:`layerbench.compare.verdict.Estimate`.
+    new_seconds
+        As ``base_seconds``.
+    base_algorithm, new_algorithm
+        What computed it; several of one side's runs are separated by `` | ``.
+    base_runs, new_runs
+        How many runs of each side have a time.
+    """
+
+    layer: str
+    part: str
+    nodes: int
+    ranks: int
+    batch: int
+    placement: str
+    ratio: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    verdict: Verdict
+    base_seconds: float
+    new_seconds: float
+    base_algorithm: str
+    new_algorithm: str
+    base_runs: int
+    new_runs: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides show.
+
+    Attributes
+    ----------
+    base, new
+        Folders of each side's runs, in order of their start.
+    threshold
+        Least difference that counts, as a fraction.
+    rows
+        Records with a verdict, in the order of BASE.
+    untested
+        Records without one, and why.
+    between_runs
+        What was taken to differ between runs of one thing.
+    forced
+        Differences that matter, and were overruled.
+    notes
+        Other differences, of software and host.
+    warnings
+        What is wrong with the run folders.
+    """
+
+    base: Sequence[Path]
+    new: Sequence[Path]
+    threshold: float
+    rows: Sequence[Row]
+    untested: Sequence[Untested]
+    between_runs: Sequence[BetweenRuns]
+    forced: Sequence[str]
+    notes: Sequence[str]
+    warnings: Sequence[str]
+
+    def count(self, kind: str) -> int:
+        """Records with a verdict; of ``missing``, those that BASE has a time for and NEW has not."""
+        if kind == MISSING:
+            return sum(record.missing for record in self.untested)
+        return sum(row.verdict == kind for row in self.rows)
+
+    def geometric_means(self) -> dict[str, tuple[float, int]]:
+        """Geometric mean of the ratios of each part, and of how many records it is; parts in their usual order."""
+        found: dict[str, tuple[float, int]] = {}
+        for part in PARTS:
+            logs = [math.log(row.ratio) for row in self.rows if row.part == part and row.p_value is not None]
+            if logs:
+                found[part] = math.exp(math.fsum(logs) / len(logs)), len(logs)
+        return found
+
+
+def compare(
+    base: Path | str | Sequence[Path | str],
+    new: Path | str | Sequence[Path | str],
+    *,
+    threshold: float = THRESHOLD,
+    force: bool = False,
+) -> Comparison:
+    """Compare two runs, or repetitions of two runs.
+
+    Parameters
+    ----------
+    base, new
+        A run folder, a folder of run folders that are repetitions of one run, or several of these.
+    threshold
+        Least difference that counts, as a fraction above 0 and below 1.
+    force
+        Compare although hardware or options differ.
+
+    Raises
+    ------
+    StoreError
+        If a folder is no run, or cannot be read.
+    UsageError
+        If the threshold is out of range, one side's runs are not alike, the sides differ in what matters, or they have
+        no record in common.
+    """
+    if not 0 < threshold < 1:
+        raise UsageError(f"--threshold must be above 0 and below 1, such as {THRESHOLD}, and is {threshold:g}")
+    were, are = load(BASE, base), load(NEW, new)
+    differences = environments.that_matter(were, are)
+    pairs, untested = match(were, are)
+    if were.manifest.options.kernels == are.manifest.options.kernels:
+        differences += _other_kernels(pairs)
+    if differences and not force:
+        raise UsageError(
+            f"BASE and NEW differ in what no time can be compared across: {'; '.join(differences)}; "
+            "compare runs of equal hardware and options, or add --force"
+        )
+    if not pairs:
+        raise UsageError(f"BASE and NEW have no record in common that both have samples of: {_nearest(were, untested)}")
+    estimates, between_runs = judge(pairs, threshold)
+    return Comparison(
+        base=[run.path for run in were.runs],
+        new=[run.path for run in are.runs],
+        threshold=threshold,
+        rows=[_row(pair, estimate) for pair, estimate in zip(pairs, estimates, strict=True)],
+        untested=untested,
+        between_runs=between_runs,
+        forced=differences,
+        notes=environments.to_be_told(were, are),
+        warnings=[*were.warnings, *are.warnings],
+    )
+
+
+def kinds(text: str | None) -> list[str]:
+    """The words of ``--fail-on``.
+
+    Raises
+    ------
+    UsageError
+        Naming the first that is none of :data:`KINDS`.
+    """
+    if text is None:
+        return []
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in KINDS:
+            raise UsageError(
+                f"--fail-on {text!r}: {word!r} is none of {', '.join(KINDS)}; give some, such as slower,missing"
+            )
+    return words
+
+
+def failing(comparison: Comparison, forbidden: Sequence[str]) -> str:
+    """How many records are of the kinds that must not be, such as ``2 slower, 1 missing``; empty where none is."""
+    counts = {kind: comparison.count(kind) for kind in KINDS if kind in forbidden}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
+def _other_kernels(pairs: Sequence[Pair]) -> list[str]:
+    """Kernel libraries, where ``auto`` chose others."""
+    other = [pair for pair in pairs if pair.base_kernels != pair.new_kernels]
+    if not other:
+        return []
+    were, are = (sorted({name for pair in other for name in getattr(pair, side)}) for side in _KERNELS)
+    return [f"{environments.against('kernels', were, are)} ({len(other)} of {len(pairs)} records)"]
+
+
+_KERNELS = ("base_kernels", "new_kernels")
+
+
+def _nearest(base: Side, untested: Sequence[Untested]) -> str:
+    """Why records that are nearest to one another do not match, the commonest reason first."""
+    if not untested:
+        return f"neither has any; complete {base.runs[0].path} with layerbench run and --resume"
+    reasons = [" ".join(record.reason.split()) for record in untested]
+    commonest = max(dict.fromkeys(reasons), key=reasons.count)
+    record = untested[reasons.index(commonest)]
+    times = reasons.count(commonest)
+    return f"{record.layer} {record.part} on {record.nodes} nodes is {commonest} ({times} of {len(reasons)} records)"
+
+
+def _row(pair: Pair, estimate: Estimate) -> Row:
+    record = pair.base
+    return Row(
+        layer=record.layer,
+        part=record.part,
+        nodes=record.nodes,
+        ranks=record.ranks,
+        batch=record.batch,
+        placement=record.placement,
+        ratio=estimate.ratio,
+        low=estimate.low,
+        high=estimate.high,
+        p_value=estimate.p_value,
+        verdict=estimate.verdict,
+        base_seconds=estimate.base_seconds,
+        new_seconds=estimate.base_seconds * estimate.ratio,
+        base_algorithm=" | ".join(pair.base_algorithms),
+        new_algorithm=" | ".join(pair.new_algorithms),
+        base_runs=len(pair.base_samples),
+        new_runs=len(pair.new_samples),
+    )
