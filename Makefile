@@ -8,13 +8,16 @@ MAX_TIME := 3
 # The peer that `make bench` measures against.
 TORCH := 2.13.0
 
+# The Extra-P that must read what `layerbench export` writes for it.
+EXTRAP := 4.2.5
+
 .PHONY: run test check bench wheel clean
 
 run: .venv/.run  ## Install into .venv, time AlexNet's layers on 1, 2, 4, 8 nodes, draw the figure
 	$(BIN)/layerbench run --suite alexnet --nodes $(NODES) --batch $(BATCH) --max-time $(MAX_TIME)
 	$(BIN)/layerbench report
 
-test: check  ## Install what tests need into .venv, lint, check types and pass all tests that need no GPU
+test: check .venv/.extrap  ## Install what tests need into .venv, lint, check types and pass all tests that need no GPU
 	$(BIN)/python -m pytest
 
 check: .venv/.dev  ## Lint and check types
@@ -37,13 +40,21 @@ clean:  ## Remove what make made; runs/ is kept
 
 # Editable, so that a change in the checkout is what runs; the stamps say for which pyproject.toml it was installed.
 .venv/.run: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[local]'
+	$(BIN)/python -m pip install --quiet --editable '.[local,html]'
 	@touch $@
 
 .venv/.peer: .venv/.dev
 	$(BIN)/python -m pip install --quiet 'torch==$(TORCH)'
 	@touch $@
 
+# What Extra-P's readers import, and no more: the package pins an old NumPy and wants Qt, and reading needs neither.
+# In a folder of its own, so that nothing but the test that reads an export back can import it.
+.venv/.extrap: Makefile | .venv/.dev
+	rm -rf .venv/extrap
+	$(BIN)/python -m pip install --quiet --no-deps --target .venv/extrap \
+		'extrap==$(EXTRAP)' 'marshmallow==3.*' 'pycubexr==2.*' 'tqdm==4.*'
+	@touch $@
+
 .venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[local,html,dev]'
 	@touch $@ .venv/.run

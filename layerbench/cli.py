@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 NOTHING_RAN = 3
 
+COMPARISONS = ("table", "markdown", "json", "html")
+EXPORTS = ("csv", "parquet", "json", "google-benchmark", "extra-p", "deepbench")
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 
 
@@ -160,22 +162,96 @@ def _console(*, stderr: bool = False) -> Any:
 
 @main.command(name="report")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write.  [default: RUN/report]")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Where to write.  [default: RUN/report; of several, report]"
+)
+@click.option("--html/--no-html", default=None, help="Make the page report.html.  [default: if it can be made]")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @one_line
-def report_command(runs: tuple[Path, ...], output: Path | None, quiet: bool) -> None:
-    """Draw and tabulate runs: the newest in runs/ if none is named."""
-    from layerbench import api, store
-    from layerbench.report import report
+def report_command(runs: tuple[Path, ...], output: Path | None, html: bool | None, quiet: bool) -> None:
+    """Draw and tabulate runs, all in one report: the newest in runs/ if none is named."""
+    from layerbench import api
+    from layerbench.report import page_left_out, report
 
-    loaded = [store.load(path) for path in runs or (api.newest(),)]
-    for run in loaded:
-        for warning in run.warnings:
-            click.echo(f"layerbench: {warning}", err=True)
-    written = report(loaded, output, None if quiet else _console())
+    def warn(line: str) -> None:
+        click.echo(f"layerbench: {line}", err=True)
+
+    written = report(runs or [api.newest()], output, None if quiet else _console(), html=html, warn=warn)
     if not quiet:
         for path in written:
             click.echo(path)
+        if html is None and (why := page_left_out()):
+            warn(why)
+
+
+@main.command(name="export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(EXPORTS), required=True, help="What reads it.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="A file, which is replaced.  [default: standard output]"
+)
+@one_line
+def export_command(run: Path, format_: str, output: Path | None) -> None:
+    """Write a run's records for other programs: tables, Google Benchmark, Extra-P, DeepBench."""
+    from layerbench import store
+    from layerbench.errors import UsageError
+    from layerbench.export import BINARY, export, print_bytes, replace
+
+    if format_ in BINARY and output is None:
+        raise UsageError(f"--format {format_} is not text: name a file with --output")
+    loaded = store.load(run)
+    exported = export(loaded, format_)
+    for warning in [*loaded.warnings, exported.remark(len(loaded.records))]:
+        if warning:
+            click.echo(f"layerbench: {warning}", err=True)
+    if output is None:
+        print_bytes(exported.chunks)
+    else:
+        replace(output, exported.chunks)
+
+
+@main.command(name="compare")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--threshold", type=float, default=0.03, show_default=True, help="Least difference that counts.")
+@click.option("--fail-on", help="Exit with 1 if any record is: slower, faster, unclear, missing; separated by commas.")
+@click.option("--format", "format_", type=click.Choice(COMPARISONS), default="table", show_default=True)
+@click.option("--all", "all_rows", is_flag=True, help="List the records that are the same too.")
+@click.option("--force", is_flag=True, help="Compare although hardware or options differ.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="A file, which is replaced.  [default: standard output]"
+)
+@one_line
+def compare_command(
+    base: Path,
+    new: Path,
+    threshold: float,
+    fail_on: str | None,
+    format_: str,
+    all_rows: bool,
+    force: bool,
+    output: Path | None,
+) -> None:
+    """Say what is slower or faster in run NEW than in run BASE; each may be a folder of repetitions.
+
+    Exit codes: 0 compared, 1 compared and --fail-on applies, 2 wrong use or runs that can't be compared.
+    """
+    from layerbench.compare import compare, failing, kinds, render
+    from layerbench.export import replace
+
+    forbidden = kinds(fail_on)
+    comparison = compare(base, new, threshold=threshold, force=force)
+    for warning in render.warnings(comparison, format_):
+        click.echo(f"layerbench: {warning}", err=True)
+    if output is not None:
+        replace(output, render.document(comparison, format_, all_rows=all_rows).encode())
+    elif format_ == "table":
+        render.print_table(comparison, _console(), all_rows=all_rows)
+    else:
+        click.echo(render.document(comparison, format_, all_rows=all_rows), nl=False)
+    if told := failing(comparison, forbidden):
+        click.echo(f"layerbench: --fail-on {fail_on}: {told}", err=True)
+        sys.exit(SOME_FAILED)
 
 
 @main.command(name="suites")

@@ -15,14 +15,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HARNESS = ROOT / "layerbench"
 KERNELS = ROOT / "kernels"
+REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
     ("cgroups", "errors", "topology", "units"),
     ("environment", "guard", "launch", "layers", "pinning"),
     ("device", "records", "suite_format"),
-    ("assignment", "collectives", "kernel", "network", "partition", "stats", "store", "suite"),
+    ("assignment", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),
-    ("calibrate", "listener", "measure"),
+    ("calibrate", "compare", "export", "listener", "measure", "roofline"),
     ("sweep", "terminal", "worker"),
     ("api",),
     ("cli",),
@@ -105,7 +106,7 @@ def test_the_harness_knows_no_vendor_library(path: Path) -> None:
     assert VENDORS.findall(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", ["layerbench", "kernels", "suites", "tests"])
+@pytest.mark.parametrize("path", ["layerbench", "kernels", "results", "suites", "tests"])
 def test_no_file_is_too_long(path: str) -> None:
     lengths = {
         str(file.relative_to(ROOT)): len(file.read_text().splitlines())
@@ -115,7 +116,9 @@ def test_no_file_is_too_long(path: str) -> None:
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["suites"], ["doctor"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["report"], ["suites"], ["doctor"], ["export"], ["compare"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     program = (
         "import sys\n"
@@ -133,7 +136,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 
 def packages() -> dict[str, Path]:
     """Every package by name, with its folder."""
-    found = {"layerbench.kernels": KERNELS, "layerbench.suites": ROOT / "suites"}
+    found = {"layerbench.deepbench": REFERENCE, "layerbench.kernels": KERNELS, "layerbench.suites": ROOT / "suites"}
     for path in HARNESS.rglob("__init__.py"):
         found[".".join(path.parent.relative_to(ROOT).parts)] = path.parent
     return found
@@ -141,7 +144,7 @@ def packages() -> dict[str, Path]:
 
 def test_every_package_is_packaged() -> None:
     assert sorted(SETUPTOOLS["packages"]) == sorted(packages())
-    for folder in (HARNESS, KERNELS, ROOT / "suites"):
+    for folder in (HARNESS, KERNELS, REFERENCE, ROOT / "suites"):
         for path in folder.rglob("*.py"):
             assert (path.parent / "__init__.py").is_file(), f"{path.parent} is no package"
 

@@ -29,6 +29,8 @@ def test_wheel_runs_the_main_job_elsewhere(tmp_path: Path) -> None:
             assert f"{package}/{path.relative_to(ROOT / folder)}" in names
     for path in (ROOT / "suites").glob("*.toml"):
         assert f"layerbench/suites/{path.name}" in names
+    for path in (ROOT / "results" / "deepbench").glob("*.*"):
+        assert f"layerbench/deepbench/{path.name}" in names
     assert not [name for name in names if name.startswith(("kernels/", "suites/", "tests/", "results/"))]
 
     elsewhere = tmp_path / "elsewhere"

@@ -4,6 +4,6 @@ Importing this package is cheap: pandas and matplotlib are loaded by the functio
 """
 
 from layerbench.report.text import print_summary
-from layerbench.report.write import report
+from layerbench.report.write import page_left_out, report
 
-__all__ = ["print_summary", "report"]
+__all__ = ["page_left_out", "print_summary", "report"]

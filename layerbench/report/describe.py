@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench import units
 from layerbench.records import Manifest, Network
-from layerbench.report.tables import Tables, row_tuples
+from layerbench.report.columns import RunColumns, row_tuples
+
+if TYPE_CHECKING:
+    from layerbench.report.tables import Tables
 
 NAMES_SHOWN = 6
 
@@ -35,36 +38,35 @@ def heading(manifest: Manifest) -> str:
     return f"{manifest.suite}: a training step on {node_counts(sorted(set(manifest.options.nodes)))}"
 
 
-def settings(tables: Tables) -> list[str]:
+def settings(run: RunColumns) -> list[str]:
     """How it was run, most important first: scaling and batch, dtype, kernels, threads, processor."""
-    options = tables.manifest.options
+    options = run.manifest.options
     batch = f"batch {options.batch:,} " + ("over all nodes" if options.scaling == "strong" else "on each node")
     told = [
         f"{options.scaling} scaling, {batch}",
         options.dtype,
-        f"kernels {listed(kernels(tables))}",
+        f"kernels {listed(kernels(run))}",
         f"{plural(options.threads_per_rank, 'thread')} per rank",
     ]
     if options.ranks_per_node > 1:
         told.append(f"{options.ranks_per_node} ranks per node")
     if options.cache == "cold":
         told.append("caches flushed")
-    told.append(processor(tables))
+    told.append(processor(run))
     return told
 
 
-def kernels(tables: Tables) -> list[str]:
+def kernels(run: RunColumns) -> list[str]:
     """Kernel libraries that computed something, by name; what was asked for where nothing was computed."""
-    records = tables.records
-    used = records.loc[records["status"] == "ok", "kernels"].unique()
-    return sorted(used) or [tables.manifest.options.kernels]
+    used = run.records.loc[run.records["status"] == "ok", "kernels"].unique()
+    return sorted(map(str, used)) or [run.manifest.options.kernels]
 
 
-def processor(tables: Tables) -> str:
+def processor(run: RunColumns) -> str:
     """The chip that the kernels ran on."""
-    environment = tables.manifest.environment
+    environment = run.manifest.environment
     gpus = environment.get("gpus") or []
-    if gpus and (tables.records["device"] != "host").any():
+    if gpus and (run.records["device"] != "host").any():
         return str(gpus[0])
     return str(environment.get("cpu_model") or "processor unknown")
 
@@ -75,6 +77,62 @@ def network(model: Network | None, name: str = "") -> str:
         return name or "an unknown network"
     bandwidth = units.rate(1 / model.beta, "B/s") if model.beta else "unlimited"
     return f"{model.name} (α {units.seconds(model.alpha)} a message, 1/β {bandwidth})"
+
+
+def roofline(run: RunColumns) -> str:
+    """The measured ceilings of one rank, or why there are none."""
+    ceilings = run.manifest.roofline
+    if ceilings is None:
+        return "The run has no measured roofline: it was made by an older layerbench, or cut short."
+    if not (ceilings.flops > 0 and ceilings.bandwidth > 0):
+        return f"The roofline could not be measured: {ceilings.reason or 'no reason was recorded'}."
+    ridge = ceilings.flops / ceilings.bandwidth / 2
+    peak, bandwidth = units.rate(ceilings.flops, "FLOP/s"), units.rate(ceilings.bandwidth, "B/s")
+    return (
+        f"One rank ({plural(ceilings.threads, 'thread')}, {ceilings.dtype}) reaches {peak} and {bandwidth}; "
+        f"below {ridge:.3g} MACs per byte memory is the limit. "
+        "What stays in cache, and what computes more regularly than a matrix product, can lie above."
+    )
+
+
+def facts(run: RunColumns) -> dict[str, str]:
+    """What is known of where a run took place, by name, in words."""
+    manifest = run.manifest
+    launches = manifest.launches
+    told: dict[str, Any] = {
+        "command": manifest.command,
+        "suite": manifest.suite_source,
+        "started": manifest.start,
+        "ended": manifest.end,
+        "outcome": manifest.outcome,
+        "MPI": ", ".join(sorted({launch.mpi for launch in launches if launch.mpi})),
+        "hosts": ", ".join(sorted({host for launch in launches for host in launch.hosts})),
+        "network": _network_facts(manifest.network),
+        "roofline": "" if manifest.roofline is None else roofline(run),
+    }
+    told |= {name.replace("_", " "): value for name, value in manifest.environment.items()}
+    return {name: _fact(name, value) for name, value in told.items() if value not in (None, "", [], {})}
+
+
+def _network_facts(model: Network | None) -> str:
+    if model is None:
+        return ""
+    fit = f", median residual of the fit {100 * model.residual:.1f} %" if model.residual is not None else ""
+    return f"{network(model)}{fit}; {model.source}"
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_fact(name, inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(inner) for inner in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and (name.startswith("memory") or name == "caches"):
+        return units.size(value)
+    if isinstance(value, float):
+        return units.rate(value, "Hz") if name.startswith("frequency") else f"{value:.3g}"
+    return str(value)
 
 
 def waiting(tables: Tables) -> str:
@@ -127,7 +185,7 @@ def faults(tables: Tables) -> list[Fault]:
     found: dict[tuple[str, str, int, str], list[str]] = {}
     bad = tables.records[tables.records["status"] != "ok"]
     for row in row_tuples(bad):
-        found.setdefault((row.status, row.layer, row.nodes, row.reason), []).append(row.part)
+        found.setdefault((str(row.status), str(row.layer), row.nodes, str(row.reason)), []).append(str(row.part))
     rows = [
         Fault(status, layer, nodes, parts, reason or "no reason was recorded")
         for (status, layer, nodes, reason), parts in found.items()
@@ -137,21 +195,31 @@ def faults(tables: Tables) -> list[Fault]:
 
 def noisy(tables: Tables) -> str:
     """How many records are noisy and of which layers; empty where none is."""
-    rows = tables.records[tables.records["noisy"]]
+    limit = 100 * tables.manifest.options.rel_error
+    return _of_records(tables, "noisy", f", whose 95 % interval did not shrink to ±{limit:.3g} %")
+
+
+def throttled(tables: Tables) -> str:
+    """How many records are throttled and of which layers; empty where none is."""
+    return _of_records(tables, "throttled", ", during which the device ran below its usual clock")
+
+
+def _of_records(tables: Tables, mark: str, which: str) -> str:
+    rows = tables.records[tables.records[mark]]
     if rows.empty:
         return ""
-    limit = 100 * tables.manifest.options.rel_error
-    return (
-        f"noisy: {len(rows):,} of {plural(len(tables.records), 'record')}, whose 95 % interval did not shrink to "
-        f"±{limit:.3g} %: {listed(list(rows['layer'].unique()))}"
-    )
+    named = listed(list(rows["layer"].unique()))
+    return f"{mark}: {len(rows):,} of {plural(len(tables.records), 'record')}{which}: {named}"
 
 
 def missing(tables: Tables) -> str:
     """Layers that have no record of a step at all, by node count; empty where none is missing."""
-    there = set(
-        tables.records.loc[tables.records["part"] == "step", ["layer", "nodes"]].itertuples(index=False, name=None)
-    )
-    counts = sorted(int(n) for n in tables.layer_types["nodes"].unique())
-    absent = {n: [la.name for la in tables.manifest.layers if (la.name, n) not in there] for n in counts}
-    return "; ".join(f"{listed(names)} on {plural(n, 'node')}" for n, names in absent.items() if names)
+    steps = tables.records[tables.records["part"] == "step"]
+    counts = [int(n) for n in tables.layer_types["nodes"].drop_duplicates().sort_values()]
+    names = [layer.name for layer in tables.manifest.layers]
+    told = []
+    for nodes in counts:
+        there = set(steps.loc[steps["nodes"] == nodes, "layer"])
+        if absent := [name for name in names if name not in there]:
+            told.append(f"{listed(absent)} on {plural(nodes, 'node')}")
+    return "; ".join(told)

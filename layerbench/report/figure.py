@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-from layerbench.report import describe, panels
+from layerbench.report import describe, marks, panels, style
 from layerbench.report.tables import Tables
 
 WIDTH = 11.0
@@ -18,46 +15,6 @@ WIDTH = 11.0
 DPI = 160
 _LINE = 0.2
 _HEAD_CHARACTERS, _FOOT_CHARACTERS = 130, 160
-
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
-    "axes.labelcolor": panels.INK,
-    "axes.edgecolor": panels.FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": panels.GRID,
-    "grid.linewidth": 0.7,
-    "text.color": panels.INK,
-    "xtick.color": panels.FAINT,
-    "xtick.labelcolor": panels.INK,
-    "ytick.color": panels.FAINT,
-    "ytick.labelcolor": panels.INK,
-    "hatch.linewidth": 0.9,
-    "lines.linewidth": 1.8,
-    "text.parse_math": False,  # a $ in a name is a $
-    "svg.hashsalt": "layerbench",  # the same ids, so the same file, for the same figure
-    "svg.fonttype": "path",
-}
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our style on top of the library's own defaults, whatever the user's configuration, for the time of drawing."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # A name in a script the font lacks is drawn as boxes; nothing the reader of a terminal can mend.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
 
 
 def can_draw(tables: Tables) -> bool:
@@ -79,7 +36,7 @@ def draw(tables: Tables) -> Any:
         With running time, speed-up and communication against nodes, and MACs per byte by layer. Where there is one
         node count there is no speed-up, and where there is one rank no communication: these panels are left out.
     """
-    with _style():
+    with style.styled(style.OVERVIEW):
         return _draw(tables)
 
 
@@ -88,9 +45,9 @@ def _draw(tables: Tables) -> Any:
 
     drawn = _panels(tables)
     rows = -(-len(drawn) // 2)
-    bars = len(panels.intensity_bars(tables.intensity))
+    bars = len(panels.intensity_bars(tables.layers))
     title = textwrap.shorten(describe.heading(tables.manifest), 90, placeholder=" …")
-    settings = textwrap.wrap(" · ".join(describe.settings(tables)), _HEAD_CHARACTERS)
+    settings = textwrap.wrap(" · ".join(describe.settings(tables.run)), _HEAD_CHARACTERS)
     notes = textwrap.wrap(_footnote(tables), _FOOT_CHARACTERS)
     top, bottom = _LINE * (len(settings) + 2.1), _LINE * (len(notes) + 2.4)
     height = top + bottom + 3.1 * rows + max(0.0, (bars - 12) * 0.16)
@@ -154,6 +111,8 @@ def _footnote(tables: Tables) -> str:
     if types["noisy"].any():
         limit = 100 * tables.manifest.options.rel_error
         said.append(f"Noisy: the interval of a layer's step did not shrink to ±{limit:.3g} %.")
+    if types["throttled"].any():
+        said.append("Throttled: the device ran below its usual clock.")
     if not types["complete"].all():
         said.append("Incomplete: a layer of the type failed or is missing (for a speed-up, here or at the base).")
     return " ".join(said)
@@ -168,22 +127,23 @@ def _key(figure: Any, tables: Tables, y: float) -> None:
     kinds = list(types["kind"].unique())
     entries: list[tuple[Any, str]] = []
     for kind in kinds:
-        style = panels.look(kind, kinds)
+        look = marks.look(kind, kinds)
         count = int(types.loc[types["kind"] == kind, "layers"].iloc[0])
         label = kind if count == 1 else f"{kind} ({count:,} layers)"
-        handle = Line2D([], [], color=style.colour, marker=style.marker, markersize=panels.MARKER_SIZE)
+        handle = Line2D([], [], color=look.colour, marker=look.marker, markersize=marks.OVERVIEW.marker)
         entries.append((handle, label))
     for placement in ("measured", "emulated"):
         if (types["placement"] == placement).any():
             hollow = placement == "emulated"
-            face = "white" if hollow else panels.INK
-            line = Line2D([], [], color=panels.INK, marker="o", markerfacecolor=face, linestyle="--" if hollow else "-")
-            patch = Patch(facecolor=face, edgecolor=panels.INK, hatch="////" if hollow else None)
+            face = "white" if hollow else marks.INK
+            line = Line2D([], [], color=marks.INK, marker="o", markerfacecolor=face, linestyle="--" if hollow else "-")
+            patch = Patch(facecolor=face, edgecolor=marks.INK, hatch="////" if hollow else None)
             entries.append(((line, patch), placement))
-    if types["noisy"].any():
-        entries.append((Line2D([], [], linestyle="none", **panels.RING), "noisy"))
+    for mark, drawn in (("noisy", marks.ring), ("throttled", marks.square)):
+        if types[mark].any():
+            entries.append((Line2D([], [], **drawn(marks.OVERVIEW)), mark))
     if not types["complete"].all():
-        cross = Line2D([], [], linestyle="none", marker="x", markeredgewidth=2, color=panels.INK)
+        cross = Line2D([], [], linestyle="none", marker="x", markeredgewidth=2, color=marks.INK)
         entries.append((cross, "incomplete"))
     _legend(figure, entries, y)
 
@@ -205,9 +165,6 @@ def _legend(figure: Any, entries: list[tuple[Any, str]], y: float) -> None:
     )
 
 
-def rendered(figure: Any, kind: Literal["png", "svg"]) -> bytes:
+def rendered(figure: Any, kind: style.Format) -> bytes:
     """A figure as a file's contents; the same bytes for the same figure and library versions."""
-    out = io.BytesIO()
-    with _style():
-        figure.savefig(out, format=kind, dpi=DPI, metadata={"Software": None} if kind == "png" else {"Date": None})
-    return out.getvalue()
+    return style.rendered(figure, kind, style.OVERVIEW, DPI)

@@ -1,4 +1,6 @@
-"""The frames that every figure, text and file of a report is made from: tidy, and computed once.
+"""The frames that every figure, text, page and file of a report is made from: tidy, and computed once.
+
+Each frame has a column ``run`` with the label of the run that a row is of, so that one report can be about several.
 
 A *type* of layers is complete at a node count when every layer of it has a step there. Its running time is the sum of
 the layers' steps; where one is missing there is no sum, rather than a smaller one.
@@ -6,22 +8,21 @@ the layers' steps; where one is missing there is no sum, rather than a smaller o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from layerbench.layers import KINDS
-from layerbench.partition import global_batch
-from layerbench.records import Manifest, Options, Record
-from layerbench.stats import Interval, interval, ratio_of, sum_of
+from layerbench.layers import PASSES
+from layerbench.records import PARTS, Manifest, Record
+from layerbench.reference import matches
+from layerbench.report import labels
+from layerbench.report.columns import RunColumns, of_records, row_tuples
+from layerbench.report.layer_types import layer_types
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pathlib import Path
 
-FIELDS = tuple(name for name in Record.__struct_fields__ if name != "samples")
+    import pandas as pd
 
 
 class Run(Protocol):
@@ -37,265 +38,214 @@ class Run(Protocol):
     def records(self) -> Sequence[Record]: ...
 
 
+FRAMES = ("records", "layer_types", "breakdown", "intensity", "ceilings", "reference")
+
+
 @dataclass(frozen=True)
 class Tables:
-    """All frames of one run.
+    """All frames of a report.
 
     Attributes
     ----------
-    manifest
-        The run's.
+    runs
+        What is reported on, by label, in order.
     records
-        See :func:`records_frame`.
+        See :func:`records_frame`; ``run`` is its first column.
     layer_types
-        See :func:`layer_types`.
+        See :func:`layerbench.report.layer_types.layer_types`.
+    breakdown
+        See :func:`breakdown`.
     intensity
         See :func:`intensity`.
+    ceilings
+        See :func:`ceilings`.
+    reference
+        See :func:`reference`.
+    alone
+        Whether the report is about one run.
     """
 
-    manifest: Manifest
+    runs: dict[str, RunColumns]
     records: pd.DataFrame
     layer_types: pd.DataFrame
+    breakdown: pd.DataFrame
     intensity: pd.DataFrame
+    ceilings: pd.DataFrame
+    reference: pd.DataFrame
+    alone: bool = True
+
+    @property
+    def run(self) -> RunColumns:
+        """The run, where there is one."""
+        (run,) = self.runs.values()
+        return run
+
+    @property
+    def manifest(self) -> Manifest:
+        """The run's, where there is one."""
+        return self.run.manifest
 
     @property
     def base_nodes(self) -> int | None:
-        """The node count that speed-ups are relative to; None where nothing is complete."""
+        """The node count that a run's speed-ups are relative to; None where nothing is complete."""
         bases = self.layer_types["base_nodes"]
         return None if bases.isna().all() else int(bases.iloc[0])
 
+    @property
+    def layers(self) -> pd.DataFrame:
+        """Of :attr:`intensity` one row for each layer: any one pass over the largest batch that a rank has."""
+        forward = self.intensity[self.intensity["pass"] == PASSES[0]]
+        return forward.sort_values("nodes", kind="stable").drop_duplicates(["run", "layer"]).sort_index()
 
-def row_tuples(frame: pd.DataFrame) -> Iterator[Any]:
-    """A frame row by row, columns as attributes."""
-    return iter(frame.itertuples(index=False))
+    def each(self) -> Iterator[Tables]:
+        """The same of every run by itself."""
+        if len(self.runs) == 1:
+            yield self
+            return
+        for label, run in self.runs.items():
+            of_run = {name: frame[frame["run"] == label] for name in FRAMES for frame in [getattr(self, name)]}
+            yield replace(self, runs={label: run}, **of_run)
 
 
-def compute(run: Run) -> Tables:
-    """All frames of a run."""
-    records = records_frame(run)
-    return Tables(run.manifest, records, layer_types(run, records), intensity(run))
+def compute(runs: Sequence[RunColumns]) -> Tables:
+    """All frames of a report on these runs."""
+    import pandas as pd
+
+    named = dict(zip(labels.of(runs), runs, strict=True))
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for label, run in named.items():
+        types = layer_types(run)
+        of_run = {
+            "records": run.records,
+            "layer_types": types,
+            "breakdown": breakdown(run, types),
+            "intensity": intensity(run),
+            "ceilings": ceilings(run),
+            "reference": reference(run),
+        }
+        for name, frame in of_run.items():
+            labelled = frame.copy(deep=False)
+            labelled.insert(0, "run", pd.Series(pd.Categorical([label] * len(frame), list(named)), frame.index))
+            frames.setdefault(name, []).append(labelled)
+    return Tables(named, **{name: _together(parts) for name, parts in frames.items()}, alone=len(named) == 1)
+
+
+def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of several runs one below the other; columns of few words stay such."""
+    import pandas as pd
+
+    if len(parts) == 1:
+        return parts[0]
+    united = {
+        name: pd.api.types.union_categoricals([part[name] for part in parts])
+        for name in parts[0].columns
+        if all(isinstance(part[name].dtype, pd.CategoricalDtype) for part in parts)
+    }
+    plain = pd.concat([part.drop(columns=list(united)) for part in parts], ignore_index=True)
+    return plain.assign(**united)[list(parts[0].columns)]
+
+
+def of_run(run: Run) -> Tables:
+    """All frames of a run whose records are at hand."""
+    return compute([of_records(run.path, run.manifest, run.records, getattr(run, "warnings", ()))])
 
 
 def records_frame(run: Run) -> pd.DataFrame:
     """One row for each record.
 
-    Columns are a record's fields without ``samples``, and
+    Columns are a record's fields without its lists ``samples`` and ``rank_medians``, and
 
+    * ``slowest_rank``: the rank with the largest median, where there are several
     * ``sample_count``
     * ``median``, ``ci_low``, ``ci_high``: seconds, with the 95 % interval; a time that was computed is its own
       median and has no interval, what failed has neither
-    * ``flops``: FLOP/s, two for each multiply-accumulate
+    * ``flops``: FLOP/s over all ranks, two for each multiply-accumulate
     * ``macs_per_byte``: arithmetic intensity on compulsory traffic; NaN where there is nothing to compute
+    * ``flops_per_rank``: of a pass, on the rank with the most samples
+    * ``roof_flops``, ``bound``: what the measured roofline allows that rank at this intensity,
+      ``min(peak, 2 · macs_per_byte · bandwidth)``, and which of the two it is, ``computation`` or ``memory``; NaN
+      where none was measured for this device, dtype and number of threads
+    * ``fraction_of_roofline``: ``flops_per_rank / roof_flops``; above 1 where operands stay in cache
+    """
+    return of_records(run.path, run.manifest, run.records).records
+
+
+def breakdown(run: RunColumns, types: pd.DataFrame) -> pd.DataFrame:
+    """What a type's step is made of: one row for each type, node count and part.
+
+    Columns: ``kind``, ``nodes``, ``placement``, ``part`` (the passes and ``communication``), ``seconds``: the sum of
+    the medians of that part over the layers whose step it is in, ``step_seconds``, and ``share``: their quotient. All
+    communication is exposed: nothing is computed meanwhile. Parts need not add up to the step exactly: the median of a
+    sum is not the sum of medians, and of each part the slowest rank counts. Only types that are complete.
     """
     import pandas as pd
 
-    records = run.records
-    transposed = zip(*map(attrgetter(*FIELDS), records), strict=True) if records else ([] for _ in FIELDS)
-    columns: dict[str, Sequence[Any]] = dict(zip(FIELDS, transposed, strict=True))
-    intervals = [_interval_of(record) for record in records]
-    columns["sample_count"] = [len(record.samples) for record in records]
-    columns["median"] = [i.median for i in intervals]
-    columns["ci_low"] = [i.low for i in intervals]
-    columns["ci_high"] = [i.high for i in intervals]
-    columns["flops"] = [
-        2 * r.macs / i.median if r.macs and i.median else math.nan for r, i in zip(records, intervals, strict=True)
-    ]
-    columns["macs_per_byte"] = [r.macs / r.bytes if r.macs and r.bytes else math.nan for r in records]
-    return pd.DataFrame({name: _series(name, values) for name, values in columns.items()})
-
-
-def _series(name: str, values: Sequence[Any]) -> pd.Series[Any]:
-    """A column; one that may be None throughout needs its type told."""
-    import pandas as pd
-
-    dtypes = {"modelled_seconds": "float64", "relative_error": "float64", "verified": "boolean"}
-    dtype: Any = "Int64" if name.startswith("bytes_") else dtypes.get(name)
-    series: pd.Series[Any] = pd.Series(values, dtype=dtype)
-    return series
-
-
-def _interval_of(record: Record) -> Interval:
-    if record.status != "ok":
-        return interval([])
-    if not record.samples and record.modelled_seconds is not None:
-        return Interval(record.modelled_seconds, math.nan, math.nan, "none")
-    return interval(record.samples)
-
-
-def layer_types(run: Run, records: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row for each layer type and node count, types in the order of :data:`layerbench.layers.KINDS`.
-
-    Columns:
-
-    * ``kind``, ``nodes``, ``ranks``, ``batch``, ``layers``: how many layers the type has
-    * ``complete``, ``missing``: whether every layer has a step, and the names of those that have none
-    * ``placement``, ``network``: ``emulated`` if any of the steps is
-    * ``noisy``: whether any of the steps is
-    * ``seconds``, ``ci_low``, ``ci_high``, ``ci_method``: the type's step, the sum of its layers' medians
-    * ``base_nodes``: the smallest count at which any type is complete; speed-ups are relative to it
-    * ``speedup``, ``speedup_low``, ``speedup_high``: t(base)/t(n) in strong scaling; in weak scaling, where n nodes
-      do n times the work, the scaled speed-up n/base · t(base)/t(n)
-    * ``ideal``: n/base
-    * ``efficiency``: ``speedup / ideal``, so t(base)/t(n) in weak scaling
-    * ``communication_seconds``, ``communication_share``: the all-reduce, and its part of the step
-
-    Numbers are NaN where the type is not complete, and speed-ups also where it is not complete at the base.
-
-    Parameters
-    ----------
-    run
-        A run.
-    records
-        Its :func:`records_frame`, if that is at hand.
-    """
-    import pandas as pd
-
-    sums = _sums(run, records_frame(run) if records is None else records)
-    base = min((s.nodes for s in sums if not s.missing), default=None)
-    at_base = {s.kind: s.step for s in sums if s.nodes == base and not s.missing}
-    weak = run.manifest.options.scaling == "weak"
-    rows = []
-    for s in sums:
-        ideal = s.nodes / base if base is not None else math.nan
-        speedup = _speedup(s, at_base.get(s.kind), s.nodes == base, ideal if weak else 1.0)
-        rows.append(
-            {
-                "kind": s.kind,
-                "nodes": s.nodes,
-                "ranks": s.ranks,
-                "batch": s.batch,
-                "layers": s.layers,
-                "complete": not s.missing,
-                "missing": " ".join(s.missing),
-                "placement": s.placement,
-                "network": s.network,
-                "noisy": s.noisy,
-                "seconds": s.step.median,
-                "ci_low": s.step.low,
-                "ci_high": s.step.high,
-                "ci_method": s.step.method,
-                "base_nodes": base,
-                "speedup": speedup.median,
-                "speedup_low": speedup.low,
-                "speedup_high": speedup.high,
-                "ideal": ideal,
-                "efficiency": speedup.median / ideal,
-                "communication_seconds": s.communication,
-                "communication_share": s.communication / s.step.median if s.step.median else math.nan,
-            }
-        )
-    return pd.DataFrame(rows).astype({"base_nodes": "Int64"}) if rows else pd.DataFrame(columns=["kind", "base_nodes"])
-
-
-@dataclass(frozen=True)
-class _Sum:
-    """The layers of one type at one node count, put together."""
-
-    kind: str
-    nodes: int
-    ranks: int
-    batch: int
-    layers: int
-    missing: Sequence[str]
-    placement: str
-    network: str
-    noisy: bool
-    step: Interval
-    communication: float
-
-
-_NOTHING = interval([])
-
-_SUMMED = (
-    *("layer", "part", "nodes", "placement", "network", "noisy"),
-    *("median", "ci_low", "ci_high", "ci_method"),
-)
-
-
-def _sums(run: Run, records: pd.DataFrame) -> list[_Sum]:
-    options = run.manifest.options
-    names: dict[str, list[str]] = {}
-    for layer in run.manifest.layers:
-        names.setdefault(layer.kind, []).append(layer.name)
-    wanted = records.loc[records["part"].isin(["step", "communication"]), list(_SUMMED)]
-    by_key = {(row.layer, row.part, row.nodes): row for row in row_tuples(wanted)}
-    counts = sorted({*options.nodes, *(int(nodes) for nodes in records["nodes"])})
-    return [
-        _sum(kind, names[kind], nodes, by_key, options) for kind in sorted(names, key=_kind_order) for nodes in counts
-    ]
-
-
-def _sum(kind: str, names: Sequence[str], nodes: int, by_key: Mapping[Any, Any], options: Options) -> _Sum:
-    steps = {name: by_key.get((name, "step", nodes)) for name in names}
-    missing = [name for name, step in steps.items() if step is None or math.isnan(step.median)]
-    there = [step for step in steps.values() if step is not None]
-    exchanges = [by_key.get((name, "communication", nodes)) for name in names]
-    ranks = nodes * options.ranks_per_node
-    return _Sum(
-        kind=kind,
-        nodes=nodes,
-        ranks=ranks,
-        batch=global_batch(options.batch, ranks, options.ranks_per_node, options.scaling),
-        layers=len(names),
-        missing=missing,
-        placement=_placement([step.placement for step in there]),
-        network=next((step.network for step in there if step.network), ""),
-        noisy=any(step.noisy for step in there),
-        step=_NOTHING if missing else sum_of([_as_interval(step) for step in there]),
-        communication=math.nan if missing else math.fsum(math.nan if e is None else e.median for e in exchanges),
+    complete = types[types["complete"]]
+    parts = run.records[(run.records["part"] != "step") & run.records["in_step"]]
+    sums = parts.groupby(["kind", "nodes", "part"], observed=True)["median"].agg(
+        lambda of_part: of_part.sum(skipna=False)
     )
+    order = [part for part in PARTS if part != "step"]
+    rows = [
+        {
+            "kind": row.kind,
+            "nodes": row.nodes,
+            "placement": row.placement,
+            "part": part,
+            "seconds": sums.get((row.kind, row.nodes, part), 0.0),
+            "step_seconds": row.seconds,
+        }
+        for row in row_tuples(complete)
+        for part in order
+    ]
+    frame = pd.DataFrame(rows, columns=["kind", "nodes", "placement", "part", "seconds", "step_seconds"])
+    return frame.assign(share=frame["seconds"] / frame["step_seconds"])
 
 
-def _placement(placements: Sequence[str]) -> str:
-    """One emulated step makes the sum emulated; empty where nothing is known."""
-    return "emulated" if "emulated" in placements else "measured" if placements else ""
+def intensity(run: RunColumns) -> pd.DataFrame:
+    """MACs per byte by layer, batch and pass: one row for each pass of a layer and batch of a rank.
+
+    Columns: ``layer``, ``kind``, ``pass``, ``nodes`` (the least at which a rank has this batch), ``local_batch`` (of
+    the rank with the most samples), ``dtype``, and over all ranks ``macs``, ``bytes``, ``macs_per_byte``; for layers
+    with time steps also ``bytes_weights_reread`` and ``macs_per_byte_weights_reread``: the same if nothing stays in
+    cache between time steps. All three passes of a layer read two of input, weights and output and write the third,
+    so they have one intensity.
+    """
+    columns = ["layer", "kind", "part", "nodes", "local_batch", "dtype", "macs", "bytes", "macs_per_byte"]
+    passes = run.records.loc[run.records["part"].isin(PASSES), [*columns, "bytes_weights_reread"]]
+    passes = passes[passes["local_batch"] > 0].sort_values("nodes", kind="stable")
+    distinct = passes.drop_duplicates(["layer", "part", "local_batch"]).sort_index(kind="stable")
+    distinct = distinct.rename(columns={"part": "pass"}).reset_index(drop=True)
+    reread = distinct["bytes_weights_reread"].astype("Float64").astype("float64")
+    return distinct.assign(macs_per_byte_weights_reread=distinct["macs"] / reread)
 
 
-def _kind_order(kind: str) -> int:
-    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
+def ceilings(run: RunColumns) -> pd.DataFrame:
+    """The measured roofline of one rank, if the run has one.
 
-
-def _as_interval(row: Any) -> Interval:
-    return Interval(row.median, row.ci_low, row.ci_high, row.ci_method)
-
-
-def _speedup(here: _Sum, base: Interval | None, is_base: bool, work: float) -> Interval:
-    """``work`` times base over here; exactly 1 at the base, which is no quotient of two measurements."""
-    if base is None or here.missing:
-        return _NOTHING
-    if is_base:
-        return Interval(1.0, 1.0, 1.0, here.step.method)
-    ratio = ratio_of(base, here.step)
-    return Interval(work * ratio.median, work * ratio.low, work * ratio.high, ratio.method)
-
-
-def intensity(run: Run) -> pd.DataFrame:
-    """One row for each layer, in the suite's order: any one pass over the run's batch, from its shape alone.
-
-    Columns: ``layer``, ``kind``, ``batch`` (in weak scaling, of one node), ``dtype``, ``weights``, ``macs``,
-    ``bytes`` and ``macs_per_byte``, and, for layers with time steps, ``bytes_weights_reread`` and
-    ``macs_per_byte_weights_reread``: the same if nothing stays in cache between time steps.
+    Columns: ``device``, ``dtype``, ``threads``, ``flops`` (FLOP/s), ``bandwidth`` (bytes/s), ``ridge``: the MACs per
+    byte at which the two meet, and what was measured in words, ``flops_source`` and ``bandwidth_source``.
     """
     import pandas as pd
 
-    options = run.manifest.options
-    rows: list[dict[str, Any]] = []
-    for layer in run.manifest.layers:
-        macs = layer.macs(options.batch)
-        moved = layer.bytes(options.batch, options.dtype)
-        reread = layer.bytes_weights_reread(options.batch, options.dtype)
-        rows.append(
-            {
-                "layer": layer.name,
-                "kind": layer.kind,
-                "batch": options.batch,
-                "dtype": options.dtype,
-                "weights": layer.weights,
-                "macs": macs,
-                "bytes": moved,
-                "macs_per_byte": macs / moved,
-                "bytes_weights_reread": reread,
-                "macs_per_byte_weights_reread": math.nan if reread is None else macs / reread,
-            }
-        )
-    return pd.DataFrame({name: _series(name, [row[name] for row in rows]) for name in rows[0]} if rows else {})
+    names = ["device", "dtype", "threads", "flops", "bandwidth", "flops_source", "bandwidth_source"]
+    measured = run.manifest.roofline
+    known = measured is not None and measured.flops > 0 and measured.bandwidth > 0
+    frame = pd.DataFrame([{name: getattr(measured, name) for name in names}] if known else [], columns=names)
+    return frame.assign(ridge=(frame["flops"] / frame["bandwidth"] / 2).astype("float64"))
+
+
+def reference(run: RunColumns) -> pd.DataFrame:
+    """Published times of the same shapes, one row for each device that has one.
+
+    Columns: ``layer``, ``kind``, ``part``, ``nodes``, ``local_batch``, ``dtype``, ``median``, ``ci_low``, ``ci_high``,
+    ``device``, ``stage``, ``published_seconds``, and ``ratio``: published over measured. Only of one rank, whose batch
+    is the whole one.
+    """
+    ours = ["layer", "kind", "part", "nodes", "local_batch", "dtype", "median", "ci_low", "ci_high"]
+    found = matches(run.records, run.manifest.layers)
+    theirs = found[["layer", "part", "nodes", "device", "stage"]].assign(published_seconds=found["time_seconds"])
+    keys = ["layer", "part", "nodes"]
+    records = run.records.loc[run.records["layer"].isin(theirs["layer"].unique()), ours]
+    joined = records.astype(dict.fromkeys(("layer", "part"), "str")).merge(theirs, how="inner", on=keys)
+    return joined.assign(ratio=joined["published_seconds"] / joined["median"])

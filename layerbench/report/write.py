@@ -1,104 +1,170 @@
-"""The files of a report: the figure, the text, and the tables as CSV."""
+"""The files of a report: the page, the figures, the text, and the tables as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerbench.errors import StoreError, UsageError
-from layerbench.report import figure, tables, text
-from layerbench.store import StoredRun, collector_paused
+from layerbench.report import cells, claims, columns, figure, markdown, tables, text, twins
+from layerbench.report.columns import RunColumns
+from layerbench.report.tables import FRAMES, Tables
+from layerbench.store import collector_paused
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
 FIGURE_PNG, FIGURE_SVG = "figure.png", "figure.svg"
+PAGE = "report.html"
+TEXT = "report.md"
+FIGURES = "figures"
+"""Folder of the figures for papers, each with its numbers."""
+
 FOLDER = "report"
+"""Where a report goes: into the run's folder, or, of several runs, into the current one."""
+
+PAGE_NEEDS = ("jinja2", "plotly")
+INSTALL_PAGE = "pip install 'layerbench[html]'"
 
 
-def report(runs: Sequence[StoredRun], output: Path | None = None, console: Console | None = None) -> list[Path]:
-    """Draw and tabulate runs.
+def report(
+    runs: Sequence[Path],
+    output: Path | None = None,
+    console: Console | None = None,
+    *,
+    html: bool | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Draw and tabulate runs, all of them in one report.
 
     Parameters
     ----------
     runs
-        What to report on.
+        Run folders.
     output
-        Where to: with one run this folder, with several a folder in it for each, named after the run's. By default
-        ``report`` in each run's own folder.
+        Where to. By default ``report``, in the run's own folder, or, of several runs, in the current one.
     console
         Where to print each run's summary, from the same tables; None for nowhere.
+    html
+        Whether to make the page ``report.html``; by default, if what it needs is installed.
+    warn
+        Told what was wrong with a run folder, a line at a time.
 
     Returns
     -------
     list of Path
-        The files that were written: ``figure.png``, ``figure.svg``, ``report.md``, ``layer_types.csv``,
-        ``records.csv`` and ``intensity.csv`` for each run. There is no figure where no layer type is complete at any
-        node count.
+        The files that were written: the page, ``report.md``, ``figure.png`` and ``figure.svg`` (of one run), a CSV
+        file for each frame of :class:`layerbench.report.tables.Tables` that has rows, and in ``figures`` each figure
+        for a paper as PNG, SVG and PDF with its numbers as CSV and Markdown. There is no figure where no layer type is
+        complete at any node count.
 
     Raises
     ------
     UsageError
-        If a run has no records; nothing is written then.
+        If a run has no records, one is named twice, or the page is asked for and cannot be made; nothing is written
+        then.
     StoreError
-        If a file cannot be written.
+        If a run cannot be read, or a file cannot be written.
     """
-    for run in runs:
-        if not run.records:
-            raise UsageError(
-                f"{run.path} has no records to report: complete it with layerbench run, its own options, "
-                f"--output {run.path} and --resume"
-            )
-    written = []
+    page = _page_wanted(html)
+    resolved = [run.resolve() for run in runs]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise UsageError(f"{path} is named twice: a report is about different runs")
     with collector_paused():
-        for run, folder in zip(runs, _folders(runs, output), strict=True):
-            computed = tables.compute(run)
-            written += _write(computed, run.warnings, folder)
-            if console is not None:
-                text.print_tables(computed, console)
-    return written
+        loaded = [columns.load(run) for run in runs]
+        for run in loaded:
+            for warning in run.warnings:
+                warn(warning)
+        return write(loaded, output, console, html=page)
 
 
-def _folders(runs: Sequence[StoredRun], output: Path | None) -> list[Path]:
-    if output is None:
-        return [run.path / FOLDER for run in runs]
-    if len(runs) == 1:
-        return [output]
-    folders: list[Path] = []
-    for run in runs:
-        name = run.path.resolve().name
-        folder, again = output / name, 1
-        while folder in folders:
-            again += 1
-            folder = output / f"{name}-{again}"
-        folders.append(folder)
-    return folders
-
-
-def _write(computed: tables.Tables, warnings: Sequence[str], folder: Path) -> list[Path]:
-    files: dict[str, bytes] = {}
-    if figure.can_draw(computed):
-        drawn = figure.draw(computed)
-        files[FIGURE_PNG] = figure.rendered(drawn, "png")
-        files[FIGURE_SVG] = figure.rendered(drawn, "svg")
-    files["report.md"] = text.markdown(computed, FIGURE_PNG if FIGURE_PNG in files else None, warnings).encode()
-    files["layer_types.csv"] = _csv(computed.layer_types)
-    files["records.csv"] = _csv(computed.records)
-    files["intensity.csv"] = _csv(computed.intensity)
+def write(
+    runs: Sequence[RunColumns], output: Path | None = None, console: Console | None = None, *, html: bool
+) -> list[Path]:
+    """The same of runs that have been read."""
+    computed = tables.compute(runs)
+    if console is not None:
+        text.print_tables(computed, console)
+    folder = output or (runs[0].path / FOLDER if len(runs) == 1 else Path(FOLDER))
+    written: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, contents in files.items():
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        for name, contents in _files(computed, html=html):
             _replace(folder / name, contents)
-        for name in {FIGURE_PNG, FIGURE_SVG} - files.keys():
-            # The figure of an earlier report of this run would contradict the new text.
-            (folder / name).unlink(missing_ok=True)
+            written.append(folder / name)
+        for stale in _everything(folder) - set(written):
+            # What an earlier report of this folder had and this one has not would contradict it.
+            stale.unlink(missing_ok=True)
+        if not any((folder / FIGURES).iterdir()):
+            (folder / FIGURES).rmdir()
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {folder}: {error.strerror or error}; name another folder with --output"
         ) from error
-    return [folder / name for name in files]
+    return written
+
+
+def _page_wanted(html: bool | None) -> bool:
+    missing = [name for name in PAGE_NEEDS if importlib.util.find_spec(name) is None]
+    if html and missing:
+        raise UsageError(f"--html needs {' and '.join(missing)}, not installed here: {INSTALL_PAGE}")
+    return not missing if html is None else html
+
+
+def page_left_out() -> str:
+    """Why there is no page though nobody asked for none; empty where there is one."""
+    return "" if _page_wanted(None) else f"{PAGE} was left out: it needs {INSTALL_PAGE}"
+
+
+def _files(computed: Tables, *, html: bool) -> Iterator[tuple[str, bytes]]:
+    """Every file with its contents, made one after another: together they need not fit the memory."""
+    checked = claims.check(computed)
+    for name in FRAMES:
+        frame = getattr(computed, name)
+        if not frame.empty:
+            yield f"{name}.csv", csv(frame)
+    yield "claims.csv", csv(checked)
+    pictures = []
+    if len(computed.runs) == 1 and figure.can_draw(computed):
+        drawn = figure.draw(computed)
+        yield FIGURE_PNG, figure.rendered(drawn, "png")
+        yield FIGURE_SVG, figure.rendered(drawn, "svg")
+        pictures.append(markdown.Picture(FIGURE_PNG, "Running time, speed-up, communication and arithmetic intensity"))
+    for twin in twins.draw(computed):
+        stem = f"{FIGURES}/{twin.name}"
+        for kind in twins.FORMATS:
+            yield f"{stem}.{kind}", twins.rendered(twin.figure, kind)
+        yield f"{stem}.csv", csv(twin.numbers)
+        yield f"{stem}.md", _numbers(twin).encode()
+        pictures.append(markdown.Picture(f"{stem}.png", twin.alt, f"{twin.title}. {twin.caption}"))
+    yield TEXT, markdown.markdown(computed, checked, pictures).encode()
+    if html:
+        from layerbench.report import page
+
+        yield PAGE, page.render(computed, checked)
+
+
+def _numbers(twin: twins.Twin) -> str:
+    """A figure's numbers in words: its title, what is to be known of it, and its table."""
+    lines = [f"# {cells.escape(twin.title)}", "", f"![{cells.escape(twin.alt)}]({twin.name}.png)", ""]
+    lines += [cells.escape(twin.caption), "", *cells.of_frame(twin.numbers)]
+    if len(twin.numbers) > cells.ROWS_SHOWN:
+        lines += [f"{len(twin.numbers) - cells.ROWS_SHOWN:,} more are in {twin.name}.csv.", ""]
+    return "\n".join(lines)
+
+
+def _everything(folder: Path) -> set[Path]:
+    """All that a report may write into a folder."""
+    top = [PAGE, TEXT, FIGURE_PNG, FIGURE_SVG, "claims.csv", *(f"{name}.csv" for name in FRAMES)]
+    kinds = [*twins.FORMATS, "csv", "md"]
+    return {
+        *(folder / name for name in top),
+        *(folder / FIGURES / f"{name}.{kind}" for name in twins.NAMES for kind in kinds),
+    }
 
 
 def _replace(path: Path, contents: bytes) -> None:
@@ -112,6 +178,17 @@ def _replace(path: Path, contents: bytes) -> None:
         raise
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    """A frame with seconds, bytes and counts as plain numbers; lists, which no cell can hold, stay in the journal."""
-    return frame.drop(columns="rank_medians", errors="ignore").to_csv(index=False, lineterminator="\n").encode()
+def csv(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV, with seconds, bytes and counts as plain numbers; what is not known is empty."""
+    import io
+
+    import pyarrow as pa
+    from pyarrow.csv import write_csv
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    words = [
+        pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema
+    ]
+    out = io.BytesIO()
+    write_csv(table.cast(pa.schema(words)), out)
+    return out.getvalue()

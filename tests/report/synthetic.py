@@ -8,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from layerbench import suite
+from layerbench import store, suite
 from layerbench.layers import AnyLayer
 from layerbench.network import all_reduce_seconds
 from layerbench.partition import global_batch, split
 from layerbench.records import PARTS, Manifest, Network, Options, Part, Record, Scaling
 from layerbench.stats import interval
 from layerbench.store import StoredRun
+from layerbench.task import Task, blank
 
 NETWORK = Network(
     name="this-machine", alpha=1.6e-6, beta=1 / 3.8e9, source="fitted to an all-reduce sweep", residual=0.08
@@ -104,6 +105,14 @@ def run(
     return StoredRun(path, manifest, [one for one in changed if one is not None])
 
 
+def stored(run: StoredRun) -> Path:
+    """The folder of a run, written as a sweep writes it."""
+    store.create(run.path, run.manifest)
+    with store.Journal(run.path) as journal:
+        journal.append(run.records)
+    return run.path
+
+
 def record(
     manifest: Manifest,
     layer: AnyLayer,
@@ -123,6 +132,8 @@ def record(
     passes = 3 if layer.backward_data_in_step else 2
     seconds = {"communication": exchange, "step": passes * one_pass + exchange}.get(part, one_pass)
     computed = part == "communication" and emulated
+    task = Task(options, nodes, nodes, "emulated" if emulated else "measured", None)
+    known = next(one for one in blank(task, layer) if one.part == part)
     drawn = [] if computed else [seconds * generator.lognormvariate(0, spread) for _ in range(samples)]
     return Record(
         layer=layer.name,
@@ -145,9 +156,9 @@ def record(
         ci_method=interval(drawn).method,
         noisy=bool(drawn) and interval(drawn).relative_half_width > options.rel_error,
         verified=None if part in ("communication", "step") else True,
-        macs=0 if part == "communication" else layer.macs(batch) * (passes if part == "step" else 1),
-        bytes=4 * layer.weights if part == "communication" else layer.bytes(batch),
-        bytes_weights_reread=layer.bytes_weights_reread(batch),
+        macs=known.macs,
+        bytes=known.bytes,
+        bytes_weights_reread=known.bytes_weights_reread,
     )
 
 

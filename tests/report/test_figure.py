@@ -2,45 +2,30 @@ import io
 import math
 import subprocess
 import sys
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
 
 from layerbench import suite
 from layerbench.layers import FC, LSTM, AnyLayer
 from layerbench.records import Record
 from layerbench.report import axes, figure, panels, tables
+from layerbench.report.columns import row_tuples
 from layerbench.report.tables import Tables
 from layerbench.store import StoredRun
 from tests.report import synthetic
+from tests.report.pictures import artist, gids, overlaps, words
 
 ALEXNET = suite.load("alexnet").layers
 
 
 def drawn(run: StoredRun) -> tuple[Tables, Figure]:
-    computed = tables.compute(run)
+    computed = tables.of_run(run)
     return computed, figure.draw(computed)
-
-
-def artist(picture: Figure, gid: str) -> Any:
-    found = picture.findobj(lambda one: one.get_gid() == gid)
-    assert len(found) == 1, f"{len(found)} artists are called {gid}"
-    return found[0]
-
-
-def gids(picture: Figure) -> set[str]:
-    return {one.get_gid() for one in picture.findobj() if one.get_gid()}
-
-
-def words(picture: Figure) -> str:
-    return " ".join(one.get_text() for one in picture.findobj(Text) if one.get_visible())
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +75,7 @@ def test_types_differ_by_marker_and_by_colour(usual: tuple[Tables, Figure]) -> N
 
 def test_bars_are_the_shares_hollow_and_hatched_where_emulated(usual: tuple[Tables, Figure]) -> None:
     computed, picture = usual
-    for row in tables.row_tuples(computed.layer_types):
+    for row in row_tuples(computed.layer_types):
         bar = artist(picture, f"share:{row.kind}:{row.nodes}")
         assert bar.get_height() == pytest.approx(100 * row.communication_share)
         assert bool(bar.get_hatch()) == (row.nodes > 2)
@@ -99,9 +84,9 @@ def test_bars_are_the_shares_hollow_and_hatched_where_emulated(usual: tuple[Tabl
 
 def test_intensity_bars_are_the_table_in_both_conventions(usual: tuple[Tables, Figure]) -> None:
     computed, picture = usual
-    for row in tables.row_tuples(computed.intensity):
+    for row in row_tuples(computed.layers):
         assert artist(picture, f"intensity:{row.layer}").get_width() == pytest.approx(row.macs_per_byte)
-    reread = computed.intensity["macs_per_byte_weights_reread"].iloc[-1]
+    reread = computed.layers["macs_per_byte_weights_reread"].iloc[-1]
     assert artist(picture, "intensity:lstm:re-read").get_width() == pytest.approx(reread)
     assert "weights read once" in words(picture)
     assert "weights re-read each step" in words(picture)
@@ -134,25 +119,6 @@ def test_the_figure_says_how_it_was_made(usual: tuple[Tables, Figure]) -> None:
         *("measured", "emulated", "this-machine", "3.8 GB/s", "conv (5 layers)"),
     ):
         assert fact in said
-
-
-def overlaps(picture: Figure) -> list[str]:
-    """Texts that cover one another, or leave the figure."""
-    renderer = FigureCanvasAgg(picture).get_renderer()
-    panels_ = {panel: panel.get_tightbbox(renderer) for panel in picture.axes}  # puts the labels of ticks in place
-    for legend in picture.legends:
-        legend.draw(renderer)
-    boxes = []
-    for one in picture.findobj(Text):
-        box = one.get_window_extent(renderer)
-        # Labels of ticks beyond the limits exist, somewhere out of sight.
-        if one.get_visible() and one.get_text().strip() and (one.axes is None or box.overlaps(panels_[one.axes])):
-            boxes.append((one.get_text(), box))
-    page = picture.bbox
-    found = [f"{text} leaves the page" for text, box in boxes if box.x1 > page.x1 or min(box.x0, box.y0) < 0]
-    for i, (text, box) in enumerate(boxes):
-        found += [f"{text} covers {other}" for other, b in boxes[i + 1 :] if box.padded(-1.5).overlaps(b.padded(-1.5))]
-    return found
 
 
 CASES = {
@@ -218,6 +184,17 @@ def test_noisy_points_are_ringed_and_only_they() -> None:
     assert "did not shrink to ±1 %" in words(picture)
 
 
+def test_throttled_points_have_a_square_around_them_and_only_they() -> None:
+    def change(record: Record) -> Record:
+        return msgspec.structs.replace(record, throttled=record.key == ("lstm", "step", 4))
+
+    _, picture = drawn(synthetic.run(change=change))
+    square = artist(picture, "time:lstm:emulated:throttled")
+    assert (list(square.get_xdata()), square.get_marker()) == ([4], "s")
+    assert {gid for gid in gids(picture) if gid.endswith("throttled")} == {"time:lstm:emulated:throttled"}
+    assert "Throttled: the device ran below its usual clock" in " ".join(words(picture).split())
+
+
 def test_all_measured_shows_no_sign_of_emulation() -> None:
     _, picture = drawn(synthetic.run(measured=8))
     assert not [gid for gid in gids(picture) if "emulated" in gid]
@@ -245,7 +222,7 @@ def test_the_base_is_named_where_it_is_not_one_node() -> None:
 def test_many_layers_are_summed_up_by_type() -> None:
     layers: list[AnyLayer] = [FC(name=f"fc{i}", in_features=100 * i + 100, out_features=900) for i in range(40)]
     computed, picture = drawn(synthetic.run(layers=layers))
-    frame = computed.intensity
+    frame = computed.layers
     expected = frame["macs"].sum() / frame["bytes"].sum()
     assert artist(picture, "intensity:fc").get_width() == pytest.approx(expected)
     (bar,) = panels.intensity_bars(frame)
@@ -255,7 +232,7 @@ def test_many_layers_are_summed_up_by_type() -> None:
 
 def test_nothing_complete_cannot_be_drawn() -> None:
     run = synthetic.run(nodes=[1], change=lambda r: synthetic.failed(r.layer, 1)(r))
-    assert not figure.can_draw(tables.compute(run))
+    assert not figure.can_draw(tables.of_run(run))
 
 
 def test_files_are_the_same_every_time_and_have_the_size_they_claim() -> None:

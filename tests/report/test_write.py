@@ -1,93 +1,130 @@
+from __future__ import annotations
+
+import csv
 import gc
+import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from layerbench import store
+from layerbench import store, suite
 from layerbench.errors import StoreError, UsageError
-from layerbench.report import report, tables
+from layerbench.records import Roofline
+from layerbench.report import columns, report, tables, twins, write
 from layerbench.report.figure import can_draw
 from layerbench.store import StoredRun
 from tests.report import synthetic
+from tests.report.synthetic import stored
 
-ALL = ["figure.png", "figure.svg", "report.md", "layer_types.csv", "records.csv", "intensity.csv"]
-SMALL = {"nodes": [1], "layers": synthetic.suite.load("alexnet").layers[-1:]}
-
-
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
+SMALL: dict[str, Any] = {"nodes": [1], "layers": suite.load("alexnet").layers[-1:]}
+FRAMES = ["records.csv", "layer_types.csv", "breakdown.csv", "intensity.csv"]
 
 
-def test_writes_everything_into_the_runs_own_folder(tmp_path: Path) -> None:
-    written = report([synthetic.run(path=tmp_path / "run")])
-    assert names(written) == ALL
-    assert {path.parent for path in written} == {tmp_path / "run/report"}
-    assert sorted(path.name for path in (tmp_path / "run/report").iterdir()) == sorted(ALL)
-    png, svg, text = (path.read_bytes() for path in written[:3])
-    assert png.startswith(b"\x89PNG")
-    assert svg.startswith(b"<?xml")
-    assert b"](figure.png)" in text
+def with_roofline(run: StoredRun) -> StoredRun:
+    measured = Roofline(device="host", dtype="fp32", threads=1, flops=1e11, bandwidth=1e10)
+    return StoredRun(run.path, msgspec.structs.replace(run.manifest, roofline=measured), run.records)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_everything_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
+    folder = stored(with_roofline(synthetic.run(path=tmp_path / "run")))
+    written = report([folder], html=False)
+    assert {str(path.relative_to(folder / "report")) for path in written} == files(folder / "report")
+    found = files(folder / "report")
+    assert {*FRAMES, "ceilings.csv", "claims.csv", "report.md", "figure.png", "figure.svg"} <= found
+    names = set(twins.NAMES) - {"reference"}
+    assert found >= {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg", "pdf", "csv", "md")}
+    magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for path in written:
+        if start := magic.get(path.suffix[1:]):
+            assert path.read_bytes().startswith(start)
+    text = (folder / "report/report.md").read_text()
+    for picture in ("figure.png", "figures/roofline.png"):
+        assert f"]({picture})" in text
 
 
 def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
-    run = synthetic.run(change=synthetic.failed("conv3", 4))
-    report([run], tmp_path)
-    computed = tables.compute(run)
-    types = pd.read_csv(tmp_path / "layer_types.csv", keep_default_na=False, na_values={"seconds": [""]})
+    run = synthetic.run(path=tmp_path / "run", change=synthetic.failed("conv3", 4))
+    report([stored(run)], tmp_path / "out", html=False)
+    computed = tables.of_run(run)
+    types = pd.read_csv(tmp_path / "out/layer_types.csv", keep_default_na=False, na_values={"seconds": [""]})
     assert list(types.columns) == list(computed.layer_types.columns)
     pd.testing.assert_series_equal(types["seconds"], computed.layer_types["seconds"], check_exact=True)
-    records = pd.read_csv(tmp_path / "records.csv", low_memory=False)
-    assert list(records.columns) == [name for name in computed.records.columns if name != "rank_medians"]
+    records = pd.read_csv(tmp_path / "out/records.csv", low_memory=False)
+    assert list(records.columns) == list(computed.records.columns)
     pd.testing.assert_series_equal(records["median"], computed.records["median"], check_exact=True)
     assert list(records["status"]) == [record.status for record in run.records]
-    intensity = pd.read_csv(tmp_path / "intensity.csv")
+    intensity = pd.read_csv(tmp_path / "out/intensity.csv")
     assert list(intensity["bytes"]) == list(computed.intensity["bytes"])
 
 
-def test_output_of_one_run_and_of_several(tmp_path: Path) -> None:
-    first, second, namesake = (synthetic.run(path=Path(path), **SMALL) for path in ("a/one", "a/two", "b/one"))
-    assert {path.parent for path in report([first], tmp_path / "x")} == {tmp_path / "x"}
-    written = report([first, second, namesake], tmp_path / "all")
-    assert list(dict.fromkeys(path.parent for path in written)) == [
-        tmp_path / "all/one",
-        tmp_path / "all/two",
-        tmp_path / "all/one-2",
-    ]
+def test_what_stands_in_a_run_cannot_break_a_csv_file(tmp_path: Path) -> None:
+    reason = 'died: "signal 9",\nthen more'
+    run = synthetic.run(path=tmp_path / "run", **SMALL, change=synthetic.failed("lstm", 1, reason))
+    report([stored(run)], html=False)
+    with (tmp_path / "run/report/records.csv").open(newline="") as file:
+        assert {row["reason"] for row in csv.DictReader(file)} == {reason}
 
 
-def test_a_run_as_it_is_stored_and_read(tmp_path: Path) -> None:
-    made = synthetic.run(path=tmp_path / "run", **SMALL)
-    store.create(made.path, made.manifest)
-    with store.Journal(made.path) as journal:
-        journal.append(made.records)
-    with (made.path / store.RECORDS).open("a") as file:
+def test_several_runs_are_one_report_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [stored(synthetic.run(path=Path(path), batch=batch, **SMALL)) for path, batch in (("a", 4), ("b", 8))]
+    written = report(folders, html=False)
+    assert {path.parts[0] for path in written} == {"report"}
+    assert "2 runs: alexnet" in Path("report/report.md").read_text()
+    assert set(pd.read_csv("report/records.csv")["run"]) == {"batch 4", "batch 8"}
+    assert not Path("report/figure.png").exists()
+    assert Path("report/figures/running_time.png").exists()
+
+
+def test_a_run_named_twice_is_refused(tmp_path: Path) -> None:
+    folder = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    with pytest.raises(UsageError, match="is named twice"):
+        report([folder, folder.parent / "run"], html=False)
+
+
+def test_what_was_wrong_with_a_folder_is_told_and_reported(tmp_path: Path) -> None:
+    folder = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    with (folder / store.RECORDS).open("a") as file:
         file.write('{"layer": "conv')
-    written = report([store.load(made.path)])
-    assert "is cut off and is not counted" in written[names(written).index("report.md")].read_text()
+    told: list[str] = []
+    report([folder], html=False, warn=told.append)
+    (line,) = told
+    assert "is cut off and is not counted" in line
+    assert "is cut off and is not counted" in (folder / "report/report.md").read_text()
 
 
 def test_a_run_without_records_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    full = synthetic.run(path=tmp_path / "full", **SMALL)
-    empty = StoredRun(tmp_path / "empty", full.manifest, [])
+    full = stored(synthetic.run(path=tmp_path / "full", **SMALL))
+    empty = stored(synthetic.run(path=tmp_path / "empty", **SMALL, change=lambda record: None))
     with pytest.raises(UsageError, match=r"empty has no records to report: .* --resume$") as raised:
-        report([full, empty])
+        report([full, empty], tmp_path / "out", html=False)
     assert "\n" not in str(raised.value)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_failures_only_has_a_report_that_says_so_and_no_figure(tmp_path: Path) -> None:
-    report([synthetic.run(path=tmp_path, **SMALL)])
-    failures = synthetic.run(path=tmp_path, **SMALL, change=synthetic.failed("lstm", 1, "no memory"))
-    assert not can_draw(tables.compute(failures))
-    written = report([failures])
-    assert names(written) == ALL[2:]
-    text = written[0].read_text()
+    report([stored(synthetic.run(path=tmp_path / "good", **SMALL))], tmp_path / "out", html=False)
+    (tmp_path / "out/figures/mine.png").write_text("not ours")
+    failures = synthetic.run(path=tmp_path / "bad", **SMALL, change=synthetic.failed("lstm", 1, "no memory"))
+    assert not can_draw(tables.of_run(failures))
+    report([stored(failures)], tmp_path / "out", html=False)
+    left = files(tmp_path / "out")
+    assert "figure.png" not in left
+    assert "figures/running_time.pdf" not in left
+    assert "breakdown.csv" not in left
+    assert "figures/mine.png" in left
+    text = (tmp_path / "out/report.md").read_text()
     assert "there is no figure" in text
     assert "no memory" in text
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(ALL[2:])
 
 
 @pytest.mark.parametrize("obstacle", ["a file where the folder should be", "a folder where a file should be"])
@@ -97,16 +134,17 @@ def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path, obstacle: st
         folder.write_text("")
     else:
         (folder / "report.md" / "in the way").mkdir(parents=True)
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
     with pytest.raises(
         StoreError, match=r"cannot be written to .*out: .*; name another folder with --output"
     ) as raised:
-        report([synthetic.run(**SMALL)], folder)
+        report([run], folder, html=False)
     assert "\n" not in str(raised.value)
 
 
 def test_a_disk_that_fills_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = synthetic.run(path=tmp_path, **SMALL)
-    before = {path: path.read_bytes() for path in report([run])}
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    before = {path: path.read_bytes() for path in report([run], html=False)}
 
     def full(path: Path, contents: bytes) -> int:
         with path.open("wb") as file:
@@ -115,24 +153,55 @@ def test_a_disk_that_fills_leaves_the_old_report_whole(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StoreError, match="No space left on device"):
-        report([run])
-    assert {path: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
+        report([run], html=False)
+    assert {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()} == before
 
 
 def test_the_summary_is_printed_where_asked(tmp_path: Path) -> None:
     out = io.StringIO()
-    report([synthetic.run(**SMALL)], tmp_path, Console(file=out, width=100))
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    report([run], console=Console(file=out, width=100), html=False)
     assert "alexnet: a training step on 1 node" in out.getvalue()
+
+
+def test_the_page_is_made_where_it_can_be(tmp_path: Path) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    assert write.PAGE in {path.name for path in report([run])}
+    assert write.page_left_out() == ""
+    assert write.PAGE not in {path.name for path in report([run], html=False)}
+    assert not (run / "report" / write.PAGE).exists()
+
+
+def test_without_what_the_page_needs_the_rest_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "plotly" else found(name))
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    assert write.PAGE not in {path.name for path in report([run])}
+    assert "pip install 'layerbench[html]'" in write.page_left_out()
+    with pytest.raises(UsageError, match=r"--html needs plotly, not installed here: pip install"):
+        report([run], html=True)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path, enabled: bool) -> None:
     (tmp_path / "taken").write_text("")
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
     was = gc.isenabled()
     try:
         gc.enable() if enabled else gc.disable()
         with pytest.raises(StoreError):
-            report([synthetic.run(**SMALL)], tmp_path / "taken")
+            report([run], tmp_path / "taken", html=False)
         assert gc.isenabled() == enabled
     finally:
         gc.enable() if was else gc.disable()
+
+
+def test_a_report_is_the_same_every_time(tmp_path: Path) -> None:
+    run = stored(with_roofline(synthetic.run(path=tmp_path / "run", **SMALL)))
+    first = {path: path.read_bytes() for path in report([run])}
+    assert {path: path.read_bytes() for path in report([run])} == first
+
+
+def test_a_table_without_words_or_rows_is_written_too() -> None:
+    frame = columns.of_records(Path("run"), synthetic.run().manifest, []).records
+    assert write.csv(frame).decode().count("\n") == 1

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from layerbench import store
+from layerbench.errors import StoreError, UsageError
+from layerbench.records import Record
+from layerbench.report import columns
+from layerbench.report.columns import RunColumns
+from layerbench.stats import interval
+from layerbench.store import StoredRun
+from tests.report import synthetic
+from tests.report.synthetic import stored
+from tests.values import manifest, record
+
+
+def of(*records: Record) -> RunColumns:
+    return columns.of_records(Path("run"), manifest(), records)
+
+
+def test_a_folder_and_its_records_at_hand_are_the_same(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run", change=synthetic.failed("conv3", 4))
+    here = columns.of_records(run.path, run.manifest, run.records)
+    read = columns.load(stored(run))
+    assert read.records.equals(here.records)
+    assert read.manifest == run.manifest
+    for row, one in enumerate(run.records):
+        assert read.samples.of(row).tolist() == one.samples
+
+
+def test_a_journal_read_in_small_chunks_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run"))
+    whole = columns.load(run)
+    monkeypatch.setattr(store, "CHUNK_BYTES", 777)
+    pieces = columns.load(run)
+    assert pieces.records.equals(whole.records)
+    assert (pieces.samples.values == whole.samples.values).all()
+
+
+def test_words_are_kept_once() -> None:
+    frame = of(*(record(part=part, nodes=n) for n in (1, 2) for part in ("forward", "step"))).records
+    assert list(frame["part"].cat.categories) == ["forward", "step"]
+    assert frame["layer"].cat.categories.dtype == "str"
+
+
+def test_of_two_records_with_one_key_the_later_counts_where_the_first_stood() -> None:
+    run = of(
+        record(samples=[1.0] * 6),
+        record(part="step", samples=[5.0] * 6),
+        record(samples=[2.0] * 7),
+    )
+    assert list(run.records["median"]) == [2.0, 5.0]
+    assert run.samples.of(0).tolist() == [2.0] * 7
+    assert run.samples.of(1).tolist() == [5.0] * 6
+
+
+def test_what_failed_later_does_not_undo_what_was_measured() -> None:
+    failed = record(status="failed", reason="died", samples=[])
+    assert list(of(record(samples=[1.0] * 6), failed).records["status"]) == ["ok"]
+    assert list(of(failed, record(samples=[1.0] * 6), failed).records["median"]) == [1.0]
+    assert list(of(failed, msgspec.structs.replace(failed, reason="again")).records["reason"]) == ["again"]
+
+
+def test_it_agrees_with_the_store_on_which_records_count(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    made = [
+        record(
+            layer=f"l{generator.integers(3)}",
+            nodes=int(generator.integers(1, 3)),
+            status=str(generator.choice(["ok", "failed", "skipped"])),
+            samples=[float(place)] * 6,
+        )
+        for place in range(60)
+    ]
+    path = stored(StoredRun(tmp_path / "run", manifest(), made))
+    frame, loaded = columns.load(path), store.load(path).records
+    assert [tuple(row) for row in frame.records[["layer", "part", "nodes"]].astype(object).to_numpy()] == [
+        one.key for one in loaded
+    ]
+    assert [frame.samples.of(row)[0] for row in range(len(loaded))] == [one.samples[0] for one in loaded]
+
+
+def test_statistics_are_those_of_one_record_at_a_time() -> None:
+    generator = np.random.default_rng(5)
+    made = [record(layer=f"l{count}", samples=generator.lognormal(size=count).tolist()) for count in range(1, 60)]
+    frame = of(*made).records
+    for row, one in zip(columns.row_tuples(frame), made, strict=True):
+        assert (row.median, row.ci_low, row.ci_high) == interval(one.samples)[:3]
+
+
+def test_the_slowest_rank_is_named() -> None:
+    frame = of(record(rank_medians=[1.0, 3.0, 2.0]), record(part="step", rank_medians=[1.0])).records
+    assert frame["slowest_rank"].tolist()[0] == 1
+    assert frame["slowest_rank"].isna().tolist() == [False, True]
+
+
+def test_counts_beyond_64_bits_do_not_stop_a_report() -> None:
+    assert of(record(macs=2**70)).records["macs"].tolist() == [2.0**70]
+
+
+def test_a_torn_line_and_a_cut_run_are_told(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run")
+    stored(StoredRun(run.path, msgspec.structs.replace(run.manifest, outcome="running"), run.records))
+    with (run.path / store.RECORDS).open("a") as file:
+        file.write('{"layer": "conv')
+    read = columns.load(run.path)
+    assert len(read.records) == len(run.records)
+    torn, cut = read.warnings
+    assert "line 181 is cut off and is not counted" in torn
+    assert "was cut short" in cut
+    assert "--resume" in cut
+
+
+def test_a_run_that_is_being_written_is_read_as_far_as_it_is(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run")
+    stored(StoredRun(run.path, msgspec.structs.replace(run.manifest, outcome="running"), run.records[:7]))
+    with (run.path / store.RECORDS).open("a") as file:
+        file.write('{"layer": "conv')
+    # Locks belong to an open file, so this process can stand for another one.
+    held = os.open(run.path / store.RECORDS, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        read = columns.load(run.path)
+    finally:
+        os.close(held)
+    assert len(read.records) == 7
+    (told,) = read.warnings
+    assert "is being written" in told
+
+
+def test_a_run_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run")
+    stored(run)
+    name = run.path / store.MANIFEST
+    old = msgspec.json.decode(name.read_bytes())
+    old["schema_version"] = 1
+    del old["roofline"]
+    name.write_bytes(msgspec.json.encode(old))
+    lines = [msgspec.json.decode(line) for line in (run.path / store.RECORDS).read_bytes().splitlines()]
+    for line in lines:
+        del line["throttled"]
+    (run.path / store.RECORDS).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    read = columns.load(run.path)
+    assert len(read.records) == len(run.records)
+    assert not read.records["throttled"].any()
+    assert read.manifest.roofline is None
+
+
+def test_layers_of_an_unknown_kind_are_named(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run")
+    stored(run)
+    name = run.path / store.MANIFEST
+    newer = msgspec.json.decode(name.read_bytes())
+    newer["layers"][0] = {"kind": "attention", "name": "a", "heads": 8}
+    name.write_bytes(msgspec.json.encode(newer))
+    with pytest.raises(StoreError, match=r"layers of a kind unknown here \('attention'\)") as raised:
+        columns.load(run.path)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_empty_run_is_refused(tmp_path: Path) -> None:
+    store.create(tmp_path / "run", manifest())
+    with pytest.raises(UsageError, match=r"has no records to report: .* --resume$"):
+        columns.load(tmp_path / "run")
