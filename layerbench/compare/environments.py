@@ -49,10 +49,12 @@ def to_be_told(base: Side, new: Side) -> list[str]:
         varied = [name for name in HARDWARE if len(_values(side, _fact(name))) > 1]
         if varied:
             found.append(f"runs of {side.name} differ among themselves: {', '.join(varied)}")
-        unknown = [name for name in HARDWARE if not _values(side, _fact(name))]
-        if unknown:
-            found.append(f"not known in {side.name}, so not compared: {', '.join(unknown)}")
-    return found
+    unread = [[name for name in HARDWARE if not _values(side, _fact(name))] for side in (base, new)]
+    if unread[0] == unread[1]:
+        where = [(f"{BASE} and {NEW}", unread[0])]
+    else:
+        where = [(BASE, unread[0]), (NEW, unread[1])]
+    return found + [f"not known in {sides}, so not compared: {', '.join(names)}" for sides, names in where if names]
 
 
 def _fact(name: str) -> Callable[[StoredRun], Any]:

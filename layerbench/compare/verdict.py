@@ -102,6 +102,7 @@ class _Effect:
     single: bool
     ranks_p: float
     enough: bool
+    identical: bool
 
 
 def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list[BetweenRuns]]:
@@ -109,7 +110,7 @@ def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list
 
     ``slower`` and ``faster`` are ratios beyond the threshold, above 1 + t or below 1/(1 + t), whose adjusted p-value is
     at most 5 %. Of the others, those are ``unclear`` whose interval reaches beyond (1 + t)⁵ on either side, or that
-    have fewer than three samples on a side; the rest is ``same``.
+    have fewer than three samples on a side; the rest is ``same``, and so is what has the very same samples on both sides.
 
     Parameters
     ----------
@@ -144,6 +145,8 @@ def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list
                 p_value=adjusted[number],
             )
             estimate = replace(estimate, verdict=_verdict(estimate, threshold))
+        if effect.identical:
+            estimate = replace(estimate, verdict="same")
         estimates.append(estimate)
     return estimates, terms
 
@@ -197,9 +200,17 @@ def _effects(pairs: Sequence[Pair]) -> list[_Effect]:
                 single=min(len(base), len(new)) == 1,
                 ranks_p=rank_test(*pair.base_samples.values(), *pair.new_samples.values()) if once else 0.0,
                 enough=min(_count(pair.base_samples.values()), _count(pair.new_samples.values())) >= LEAST_SAMPLES,
+                identical=_identical(pair),
             )
         )
     return effects
+
+
+def _identical(pair: Pair) -> bool:
+    """Whether both sides are copies of one: no interval, however wide, is then of a difference."""
+    return pair.base_samples.keys() == pair.new_samples.keys() and all(
+        np.array_equal(values, pair.new_samples[run]) for run, values in pair.base_samples.items()
+    )
 
 
 def _count(samples: Iterable[Values]) -> int:
