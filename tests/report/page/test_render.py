@@ -75,9 +75,10 @@ def test_sections_in_order_and_the_contents_lead_to_them() -> None:
         "MACs per byte",
         "Roofline",
         "Observations checked",
+        "Published times of the same shapes",
         "Samples",
         "Records",
-    ] or "Published times of the same shapes" in found.words
+    ]
     levels = [int(level[1]) for level, _ in found.headings]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -139,7 +140,7 @@ def test_charts_have_words_and_numbers() -> None:
     tables = made.ordinary()
     found = document(tables)
     summaries = [str(a["aria-label"]) for _, a in found.elements if a.get("role") == "img"]
-    assert len(summaries) == 3 + 3 + 1 + 1 + 1 + ("Published" in found.words)
+    assert len(summaries) == 3 + 3 + 1 + 1 + 1 + 1
     assert any(
         told.startswith("Running time of a step against nodes, both logarithmic: conv: 2.") for told in summaries
     )
@@ -152,8 +153,8 @@ def test_names_break_nothing() -> None:
     found = Document(contents)
     assert not [tag for tag, _ in found.elements if tag in ("img", "i", "iframe", "object", "link")]
     assert [a for _, a in found.elements if any(name.startswith("on") for name in a)] == []
-    for name in (made.HOSTILE[0], made.HOSTILE[2], made.REASON, "<i>run</i>"):
-        assert name in found.words or name == "<i>run</i>"
+    for name in (made.HOSTILE[0], made.HOSTILE[2], made.REASON):
+        assert name in found.words
     data = [script for script in found.scripts if script.startswith("{")]
     assert len(data) == 3
     for script in data:
