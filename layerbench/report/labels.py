@@ -31,7 +31,7 @@ def of(runs: Sequence[RunColumns]) -> list[str]:
     One run is called by its folder. Several are called by the traits in which they differ, such as ``bf16 · batch 64``,
     and by their folders too where that does not tell all of them apart.
     """
-    folders = _distinct([run.path.resolve().name or "run" for run in runs])
+    folders = _distinct([_readable(run.path.resolve().name) or "run" for run in runs])
     if len(runs) == 1:
         return folders
     told: list[list[str]] = [[] for _ in runs]
@@ -49,6 +49,11 @@ def of(runs: Sequence[RunColumns]) -> list[str]:
 def _follows(words: Sequence[str], told: Sequence[Sequence[str]]) -> bool:
     """Whether a trait adds nothing: it is settled by what is told of each run already, and all of these differ."""
     return len({tuple(label) for label in told}) == len(told)
+
+
+def _readable(name: str) -> str:
+    """A folder's name as text, which its bytes need not be."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -51,3 +51,7 @@ def test_runs_alike_in_all_are_called_by_their_folders() -> None:
 def test_folders_are_added_where_traits_do_not_tell_all_apart() -> None:
     runs = [run("one", dtype="fp32"), run("two", dtype="fp32"), run("three", dtype="bf16")]
     assert labels.of(runs) == ["one · fp32", "two · fp32", "three · bf16"]
+
+
+def test_a_folder_whose_name_is_no_text_has_a_label_that_is() -> None:
+    assert labels.of([run("runs/caf\udce9")]) == ["caf?"]
