@@ -25,7 +25,7 @@ check: .venv/.dev  ## Lint and check types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.peer  ## Peers, share of peak, the harness's own cost and A/A, side by side; takes a quarter of an hour
+bench: .venv/.peer  ## Peers, share of peak, the harness's own cost, and what compare finds; takes about an hour
 	$(BIN)/python tests/bench
 
 wheel: .venv/.dev

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 NOTHING_RAN = 3
 
+LOG_WIDTH = 120
+"""Columns of what is printed where there is no terminal."""
+
 COMPARISONS = ("table", "markdown", "json", "html")
 EXPORTS = ("csv", "parquet", "json", "google-benchmark", "extra-p", "deepbench")
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
@@ -157,7 +160,11 @@ def _console(*, stderr: bool = False) -> Any:
             # Whoever watched has closed their end; what is being measured goes on without them.
             self.quiet = True
 
-    return Terminal(stderr=stderr)
+    console = Terminal(stderr=stderr)
+    if not console.is_terminal:
+        # A file or a log has room for whole headings.
+        console.width = max(console.width, LOG_WIDTH)
+    return console
 
 
 @main.command(name="report")
@@ -195,13 +202,17 @@ def export_command(run: Path, format_: str, output: Path | None) -> None:
     """Write a run's records for other programs: tables, Google Benchmark, Extra-P, DeepBench."""
     from layerbench import store
     from layerbench.errors import UsageError
-    from layerbench.export import BINARY, export, print_bytes, replace
+    from layerbench.export import BINARY, export, print_bytes
+    from layerbench.files import replace
+    from layerbench.report.columns import with_state
 
     if format_ in BINARY and output is None:
         raise UsageError(f"--format {format_} is not text: name a file with --output")
+    busy = store.being_written(run)
     loaded = store.load(run)
-    exported = export(loaded, format_)
-    for warning in [*loaded.warnings, exported.remark(len(loaded.records))]:
+    warnings = with_state(run, loaded.manifest, loaded.warnings, busy=busy)
+    exported = export(loaded, format_, warnings)
+    for warning in [*warnings, exported.remark(len(loaded.records))]:
         if warning:
             click.echo(f"layerbench: {warning}", err=True)
     if output is None:
@@ -237,7 +248,7 @@ def compare_command(
     Exit codes: 0 compared, 1 compared and --fail-on applies, 2 wrong use or runs that can't be compared.
     """
     from layerbench.compare import compare, failing, kinds, render
-    from layerbench.export import replace
+    from layerbench.files import replace
 
     forbidden = kinds(fail_on)
     comparison = compare(base, new, threshold=threshold, force=force)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
-from layerbench.errors import LayerbenchError
+from layerbench.errors import LayerbenchError, UsageError
 
 DEFECT = 1
 """Exit code of what should not have happened."""
+
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+"""What writing to a full or broken standard output ends with."""
 
 
 class _Interruption(BaseException):
@@ -30,8 +35,13 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def guarded(*arguments: Any, **options: Any) -> Any:
+        if sys.stdout is None:
+            # Started with its output closed: what would be printed is not wanted.
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for the rest of the process
         try:
-            return command(*arguments, **options)
+            result = command(*arguments, **options)
+            sys.stdout.flush()
+            return result
         except LayerbenchError as error:
             click.echo(f"layerbench: {error}", err=True)
             sys.exit(error.exit_code)
@@ -48,17 +58,29 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(0)
         except (click.ClickException, click.Abort):
             raise
+        except OSError as error:
+            # What is written to files has errors of its own, with their names.
+            if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+                _defect(error)
+            click.echo(f"layerbench: standard output cannot be written: {error.strerror}", err=True)
+            sys.stdout = None
+            sys.exit(UsageError.exit_code)
         except Exception as error:
-            if os.environ.get("LAYERBENCH_DEBUG"):
-                raise
-            click.echo(
-                f"layerbench: a defect of layerbench itself: {type(error).__name__}: {error}; "
-                "please report it with the traceback that LAYERBENCH_DEBUG=1 shows",
-                err=True,
-            )
-            sys.exit(DEFECT)
+            _defect(error)
 
     return guarded
+
+
+def _defect(error: Exception) -> NoReturn:
+    """End with a line on what should not have happened, or with the traceback where that is asked for."""
+    if os.environ.get("LAYERBENCH_DEBUG"):
+        raise error
+    click.echo(
+        f"layerbench: a defect of layerbench itself: {type(error).__name__}: {error}; "
+        "please report it with the traceback that LAYERBENCH_DEBUG=1 shows",
+        err=True,
+    )
+    sys.exit(DEFECT)
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     noisy
         The interval did not shrink below the relative error asked for within the time allowed.
     throttled
-        The device ran below its usual clock and went on to do so when asked again.
+        The device ran below its usual clock and went on to do so when asked again. No device says so yet.
     verified, relative_error
         Whether the pass was compared with the float64 reference and agreed, and ‖out - ref‖ / ‖ref‖; None where
         there is nothing to compare (communication, step).
@@ -195,7 +195,7 @@ class Roofline(msgspec.Struct, frozen=True, kw_only=True):
     device, dtype, threads
         Of what they are the ceilings; ``device`` as a record names it.
     flops
-        FLOP/s of the fastest large matrix product; 0.0 where there is none.
+        FLOP/s of the fastest matrix product of those tried; 0.0 where there is none.
     bandwidth
         Bytes a second between memory and device; 0.0 where it could not be measured.
     flops_source, bandwidth_source

@@ -24,6 +24,7 @@ matched: one record has one row.
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -202,17 +203,32 @@ def matches(
     for name, value in _AS_DEEPBENCH.items():
         if name in frame:
             comparable &= frame[name] == value
-    shapes = {layer.name: layer for layer in layers if objection(layer) is None}
+    searched = published() if times is None else times
+    sizes = _sizes(searched)
+    shapes = {layer.name: layer for layer in layers if objection(layer) is None and _near(layer, sizes)}
+    comparable &= frame["layer"].isin(list(shapes))
     wanted = []
     names = ("layer", "part", "nodes", "batch", "dtype")
     for name, part, nodes, batch, dtype in zip(*(frame.loc[comparable, each] for each in names), strict=True):
-        if name in shapes and (listed := params_of(shapes[name], batch, part)):
+        if listed := params_of(shapes[name], batch, part):
             op, params = listed
             wanted.append((name, part, nodes, dtype, op, pass_of(op, part), params))
     key = ["precision", "op", "pass", "params"]
     found = pd.DataFrame(wanted, columns=["layer", "part", "nodes", *key]).astype(
         {"nodes": "int64", **dict.fromkeys(("layer", "part", *key), "str")}
     )
-    searched = published() if times is None else times
     searched = searched.astype({name: "str" for name in searched if name != "time_seconds"})
     return found.merge(searched, how="inner", on=key)[list(MATCHED)]
+
+
+def _sizes(times: pd.DataFrame) -> frozenset[int]:
+    """Every number in the params of a table of times."""
+    spelled = set(times["params"].astype("str"))
+    return frozenset(int(number) for params in spelled for number in re.findall(r"=(\d+)", params))
+
+
+def _near(layer: AnyLayer, sizes: frozenset[int]) -> bool:
+    """Whether a layer may be listed at all: among a hundred thousand layers spelling each out would take seconds."""
+    if isinstance(layer, FC):
+        return {layer.in_features, layer.out_features} <= sizes
+    return not isinstance(layer, Conv) or {layer.in_channels, layer.out_channels, *layer.input, *layer.filter} <= sizes

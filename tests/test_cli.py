@@ -16,6 +16,8 @@ import pytest
 from layerbench import store
 from tests.conftest import Layerbench, assert_one_line
 
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "alexnet-2-cores"
+
 BAD_OPTIONS = [
     (("--nodes", "0"), ["--nodes", "whole number of at least 1"]),
     (("--nodes", "1,,2"), ["--nodes", "''"]),
@@ -209,3 +211,28 @@ def test_help_is_quick() -> None:
         subprocess.run([sys.executable, "-m", "layerbench", "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - begin)
     assert statistics.median(times) < 1.0
+
+
+@pytest.mark.parametrize(
+    "command", [("suites",), ("compare", RESULTS, RESULTS), ("export", RESULTS, "--format", "csv")]
+)
+def test_a_full_output_is_one_line(command: tuple[str | Path, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "layerbench", *map(str, command)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert_one_line(done, "standard output cannot be written", "No space left")
+
+
+def test_a_closed_output_is_no_defect() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m layerbench export {RESULTS} --format csv >&-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -121,6 +121,23 @@ def test_bandwidth_of_one_thread_is_plausible() -> None:
     assert all(1e9 < rate < 200e9 for rate in rates)
 
 
+def test_reading_reads_every_element_of_every_array() -> None:
+    generator = np.random.default_rng(0)
+    large = [generator.standard_normal(2**20) for _ in range(3)]
+
+    def seconds(work: list[np.ndarray]) -> float:
+        return min(_taken(work) for _ in range(5))
+
+    # Time grows with what is read, so nothing is skipped.
+    assert seconds(large) > 2 * seconds([array[: 2**17] for array in large])
+
+
+def _taken(share: list[np.ndarray]) -> float:
+    begin = time.perf_counter()
+    device._read(share, 3)
+    return time.perf_counter() - begin
+
+
 def test_every_share_is_added_by_a_thread_that_keeps_to_its_core(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, set[tuple[int, frozenset[int]]]] = {}
     sums: list[bool] = []
@@ -155,14 +172,20 @@ def test_bandwidth_counts_24_bytes_an_element(monkeypatch: pytest.MonkeyPatch) -
         time.sleep(0.01 * times)
         return times
 
+    def read(share: list[np.ndarray], times: int) -> int:
+        time.sleep(0.02 * times)
+        return times
+
     monkeypatch.setattr(device, "_add", add)
+    monkeypatch.setattr(device, "_read", read)
     monkeypatch.setattr(device, "last_level_cache_bytes", lambda: 2**16)
     rates = Host().bandwidth(1)
     elements = device.stream_elements(Host().free_memory(), 2**16)
     assert elements == 2**15
-    assert added == [1, *[added[1]] * len(rates)]
+    assert added == [1, *[added[1]] * (len(added) - 1)]
     assert 4 <= added[1] <= 5
     assert max(rates) == pytest.approx(24 * elements / 0.01, rel=0.2)
+    assert min(rates) == pytest.approx(24 * elements / 0.02, rel=0.2)
 
 
 def test_memory_that_comes_slowly_makes_smaller_arrays_that_still_exceed_the_cache(
@@ -177,6 +200,7 @@ def test_memory_that_comes_slowly_makes_smaller_arrays_that_still_exceed_the_cac
         return times
 
     monkeypatch.setattr(device, "_add", add)
+    monkeypatch.setattr(device, "_read", add)
     monkeypatch.setattr(device, "STREAM_TOUCHING", 0.0)
     monkeypatch.setattr(device, "last_level_cache_bytes", lambda: cache)
     rates = Host().bandwidth(2)

@@ -12,25 +12,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from layerbench.compare.statistics import Values
+from layerbench.compare.statistics import Values, digamma, inverse_trigamma, trigamma
 
 LEAST_RECORDS = 10
 """Fewer records say too little of what they have in common."""
 
-PRIOR_DEGREES = 4
-"""Weight, in degrees of freedom, of what all records have in common against a record's own few runs.
+LARGE_FACTOR = 1.5
+"""A significant ratio beyond this is a difference also where nothing tells how far single runs lie apart.
 
-Smyth (2004) estimates it from the variances' own spread, for which a sweep has too few records. Four lets a record's
-variance be ten times the typical one once in sixty.
+Single runs minutes apart differed by 7 % in the median on a shared virtual machine; half as long again is the most that
+such a machine does for a while, when it shares a core.
 """
 
-SINGLE_RUN_DEGREES = 8
+SINGLE_RUN_DEGREES = 5
 """Degrees of freedom of a difference between single runs.
 
-Runs differ with longer tails than a normal variable, and nothing shows how long those of one record are. Where they
-differ as Student's t of three degrees does, by 3 %, one identical record in 200 is called different with eight, and one
-in 50 with as many as the scatter of 81 ratios has.
+Runs differ with longer tails than a normal variable, and nothing shows how long those of one record are. Where a fifth
+of 81 identical records varies by 10 % between runs and the others by 1 %, one in 30 is called different with five, and
+one in 18 with eight.
 """
+
+_LEAST_OF_MEDIAN = 1e-5
 
 _SHORTEST_HALF_EFFICIENCY = 0.37
 """Degrees of freedom, for each value, of the scale that a shortest half gives (Rousseeuw and Leroy 1988)."""
@@ -38,25 +40,44 @@ _SHORTEST_HALF_EFFICIENCY = 0.37
 _HALF_OF_NORMAL = 2 * 0.674489750196082
 """Length, in standard deviations, of the shortest interval that holds half of a normal distribution."""
 
+_NINE_TENTHS_OF_NORMAL = 1.6448536269514722
+"""Standard deviations about the mean within which nine tenths of a normal distribution lie."""
+
 
 def moderated(variances: Values, degrees: Values) -> tuple[Values, NDArray[np.intp]]:
     """Variances of few degrees of freedom, drawn towards what is typical of all of them.
 
-    The moderated variance of Smyth, Linear models and empirical Bayes methods (2004), with a fixed prior weight. The
-    typical one is the median, each variance divided by what the median of its distribution is.
+    See Smyth, Linear models and empirical Bayes methods (2004): the typical variance has the weight of some degrees of
+    freedom, both of which follow from the mean and the variance of the logarithms (section 6.2). Where records vary
+    unequally the weight is next to nothing, and each record is left to its own runs.
 
     Returns
     -------
     variances, degrees
-        Moderated variances, and degrees of freedom of Student's t with them. As they came where there are fewer than
-        ``LEAST_RECORDS``.
+        Moderated variances, and degrees of freedom of Student's t with them, in whole numbers. As they came where fewer
+        than ``LEAST_RECORDS`` are above 0.
     """
-    if len(variances) < LEAST_RECORDS:
+    positive = variances > 0
+    if np.count_nonzero(positive) < LEAST_RECORDS:
         return variances, degrees.astype(np.intp)
-    # The median of a chi-squared variable over its degrees of freedom (Wilson and Hilferty 1931).
-    typical = float(np.median(variances / (1 - 2 / (9 * degrees)) ** 3))
-    mixed = (PRIOR_DEGREES * typical + degrees * variances) / (PRIOR_DEGREES + degrees)
-    return mixed, (degrees + PRIOR_DEGREES).astype(np.intp)
+    typical, weight = _prior(variances[positive], degrees[positive])
+    mixed = (weight * typical + degrees * variances) / (weight + degrees)
+    return mixed, (degrees + weight).astype(np.intp)
+
+
+def _prior(variances: Values, degrees: Values) -> tuple[float, float]:
+    """The typical variance, and its weight in degrees of freedom.
+
+    At most as many as all the variances together have, also where they are as alike as chance makes equal ones.
+    """
+    # A variance that ticks of a clock made all but 0 would count for more than all others on a logarithmic scale.
+    seen = np.maximum(variances, _LEAST_OF_MEDIAN * float(np.median(variances)))
+    chance = {half: (digamma(half) - math.log(half), trigamma(half)) for half in np.unique(degrees / 2).tolist()}
+    logs = np.log(seen) - np.array([chance[half][0] for half in (degrees / 2).tolist()])
+    spread = float(logs.var(ddof=1)) - math.fsum(chance[half][1] for half in (degrees / 2).tolist()) / len(logs)
+    most = float(degrees.sum())
+    weight = min(most, 2 * inverse_trigamma(spread)) if spread > 0 else most
+    return math.exp(float(logs.mean()) + digamma(weight / 2) - math.log(weight / 2)), weight
 
 
 def scatter(log_ratios: Values) -> float:
@@ -106,6 +127,10 @@ def _within_clusters(ordered: Values) -> float | None:
 def single_run_variance(log_ratios: Values, within: Values) -> tuple[float, float]:
     """Variance between single runs: that of the log ratios beyond what the samples within runs account for.
 
+    The larger of what most ratios show and what their tails show, as some records may vary more than most. It is one
+    for all records, so those that vary most are still called different more often than others; and where some records
+    became faster and as many slower, by less than ``LARGE_FACTOR``, that is taken for such a variation.
+
     Returns
     -------
     variance, degrees
@@ -115,7 +140,27 @@ def single_run_variance(log_ratios: Values, within: Values) -> tuple[float, floa
     degrees = min(SINGLE_RUN_DEGREES, max(1.0, _SHORTEST_HALF_EFFICIENCY * (count - 1)))
     if count < LEAST_RECORDS:
         return 0.0, degrees
-    return max(0.0, scatter(log_ratios) ** 2 - float(np.median(within))), degrees
+    variance = scatter(log_ratios) ** 2 - float(np.median(within))
+    return max(0.0, variance, _tail_variance(log_ratios, within)), degrees
+
+
+def _tail_variance(log_ratios: Values, within: Values) -> float:
+    """The variance between runs with which nine ratios in ten lie as near the centre as those of normal variables do.
+
+    On the side where the smaller one does: a slow-down of some records makes one tail longer, unequal variation both.
+    The centre is that of the shortest half, and ratios that no variation explains are left out. Nothing where there are
+    two clusters, whose scatter has its tails in it.
+    """
+    ordered = np.sort(log_ratios)
+    if _within_clusters(ordered) is not None:
+        return 0.0
+    half = -(-len(ordered) // 2)
+    first = int(np.argmin(ordered[half - 1 :] - ordered[: len(ordered) - half + 1]))
+    away = log_ratios - (ordered[first] + ordered[first + half - 1]) / 2
+    beyond = (away / _NINE_TENTHS_OF_NORMAL) ** 2 - within
+    largest = math.log(LARGE_FACTOR)
+    tails = [beyond[side] for side in ((away <= 0) & (away >= -largest), (away >= 0) & (away <= largest))]
+    return min(float(np.quantile(tail, 0.9)) if len(tail) else 0.0 for tail in tails)
 
 
 def variance_of_runs(base: Sequence[float], new: Sequence[float], *, paired: bool) -> tuple[float, int]:

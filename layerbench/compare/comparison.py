@@ -9,12 +9,15 @@ from pathlib import Path
 
 from layerbench.compare import environments
 from layerbench.compare.match import Pair, Untested, match
-from layerbench.compare.side import BASE, NEW, Side, load
-from layerbench.compare.verdict import VERDICTS, BetweenRuns, Estimate, Verdict, judge
-from layerbench.errors import UsageError
+from layerbench.compare.side import BASE, NEW, Side, in_turns, load
+from layerbench.compare.verdict import VERDICTS, BetweenRuns, Estimate, judge
+from layerbench.errors import StoreError, UsageError
 from layerbench.records import PARTS
+from layerbench.report.describe import plural
 
 THRESHOLD = 0.03
+
+NOT_IN_TURNS = "runs were not taken in turns: drift between the sides is not told from a difference"
 
 MISSING = "missing"
 KINDS = (*VERDICTS[:3], MISSING)
@@ -22,15 +25,13 @@ KINDS = (*VERDICTS[:3], MISSING)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One record of both sides.
+class Row(Estimate):
+    """One record of both sides, and how its time in NEW stands to that in BASE.
 
     Attributes
     ----------
     layer, part, nodes, ranks, batch, placement
         Which it is; see :class:`layerbench.records.Record`.
-    ratio, low, high, p_value, verdict, base_seconds
-        See :class:`layerbench.compare.verdict.Estimate`.
     new_seconds
         As ``base_seconds``.
     base_algorithm, new_algorithm
@@ -45,12 +46,6 @@ class Row:
     ranks: int
     batch: int
     placement: str
-    ratio: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    verdict: Verdict
-    base_seconds: float
     new_seconds: float
     base_algorithm: str
     new_algorithm: str
@@ -77,7 +72,7 @@ class Comparison:
     forced
         Differences that matter, and were overruled.
     notes
-        Other differences, of software and host.
+        Other differences, of software and host, and of when the runs were taken.
     warnings
         What is wrong with the run folders.
     """
@@ -146,9 +141,16 @@ def compare(
             f"BASE and NEW differ in what no time can be compared across: {'; '.join(differences)}; "
             "compare runs of equal hardware and options, or add --force"
         )
+    for side in (were, are):
+        if side.warnings and not any(run.records for run in side.runs):
+            raise StoreError(f"{side.name} has no record that can be read: {'; '.join(side.warnings)}")
     if not pairs:
         raise UsageError(f"BASE and NEW have no record in common that both have samples of: {_nearest(were, untested)}")
-    estimates, between_runs = judge(pairs, threshold)
+    turns = in_turns(were, are)
+    estimates, between_runs = judge(pairs, threshold, in_turns=turns)
+    notes = environments.to_be_told(were, are)
+    if not turns and min(len(were.runs), len(are.runs)) > 1:
+        notes.insert(0, NOT_IN_TURNS)
     return Comparison(
         base=[run.path for run in were.runs],
         new=[run.path for run in are.runs],
@@ -157,7 +159,7 @@ def compare(
         untested=untested,
         between_runs=between_runs,
         forced=differences,
-        notes=environments.to_be_told(were, are),
+        notes=notes,
         warnings=[*were.warnings, *are.warnings],
     )
 
@@ -206,25 +208,20 @@ def _nearest(base: Side, untested: Sequence[Untested]) -> str:
     reasons = [" ".join(record.reason.split()) for record in untested]
     commonest = max(dict.fromkeys(reasons), key=reasons.count)
     record = untested[reasons.index(commonest)]
-    times = reasons.count(commonest)
-    return f"{record.layer} {record.part} on {record.nodes} nodes is {commonest} ({times} of {len(reasons)} records)"
+    which = f"{record.layer} {record.part} on {plural(record.nodes, 'node')}"
+    return f"{which} is {commonest} ({reasons.count(commonest)} of {plural(len(reasons), 'record')})"
 
 
 def _row(pair: Pair, estimate: Estimate) -> Row:
     record = pair.base
     return Row(
+        **vars(estimate),
         layer=record.layer,
         part=record.part,
         nodes=record.nodes,
         ranks=record.ranks,
         batch=record.batch,
         placement=record.placement,
-        ratio=estimate.ratio,
-        low=estimate.low,
-        high=estimate.high,
-        p_value=estimate.p_value,
-        verdict=estimate.verdict,
-        base_seconds=estimate.base_seconds,
         new_seconds=estimate.base_seconds * estimate.ratio,
         base_algorithm=" | ".join(pair.base_algorithms),
         new_algorithm=" | ".join(pair.new_algorithms),

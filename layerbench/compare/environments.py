@@ -50,10 +50,8 @@ def to_be_told(base: Side, new: Side) -> list[str]:
         if varied:
             found.append(f"runs of {side.name} differ among themselves: {', '.join(varied)}")
     unread = [[name for name in HARDWARE if not _values(side, _fact(name))] for side in (base, new)]
-    if unread[0] == unread[1]:
-        where = [(f"{BASE} and {NEW}", unread[0])]
-    else:
-        where = [(BASE, unread[0]), (NEW, unread[1])]
+    alike = unread[0] == unread[1]
+    where = [(f"{BASE} and {NEW}", unread[0])] if alike else list(zip((BASE, NEW), unread, strict=True))
     return found + [f"not known in {sides}, so not compared: {', '.join(names)}" for sides, names in where if names]
 
 

@@ -37,7 +37,12 @@ def html(comparison: Comparison) -> str:
     body = [
         f"<h1>{heading}</h1>",
         *_list("", wording.sides(comparison)),
-        *_table(wording.HEAD, [wording.in_cells(row) for row in rows], wording.NUMBERS, [row.verdict for row in rows]),
+        *_table(
+            _verdict_second(wording.HEAD),
+            [_verdict_second(wording.in_cells(row)) for row in rows],
+            [number + 1 for number in wording.NUMBERS],
+            [row.verdict for row in rows],
+        ),
     ]
     means = [[part, f"{mean:.3f}", str(count)] for part, (mean, count) in comparison.geometric_means().items()]
     if means:
@@ -54,6 +59,12 @@ def html(comparison: Comparison) -> str:
     return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{text}\n</body>\n</html>\n'
 
 
+def _verdict_second(cells: Sequence[str]) -> list[str]:
+    """The verdict beside the layer, where a narrow window shows it without scrolling."""
+    layer, *rest, verdict = cells
+    return [layer, verdict, *rest]
+
+
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int], verdicts: Sequence[str] = ()
 ) -> list[str]:
@@ -62,7 +73,7 @@ def _table(
     def line(tag: str, texts: Sequence[str], verdict: str = "") -> str:
         marked = []
         for number, text in enumerate(texts):
-            name = "number" if number in right else verdict if number == len(texts) - 1 else ""
+            name = "number" if number in right else verdict if number == 1 else ""
             scope = ' scope="col"' if tag == "th" else ""
             marked.append(f"<{tag}{scope}{f' class={name!r}' if name else ''}>{escape(text)}</{tag}>")
         return f"<tr>{''.join(marked)}</tr>"

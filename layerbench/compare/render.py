@@ -50,7 +50,7 @@ def warnings(comparison: Comparison, format_: str) -> list[str]:
     lines += forced
     if format_ == "json":
         lines += [*wording.incomplete(comparison), *wording.untested(comparison), *notes]
-        lines += map(wording.between, comparison.between_runs)
+        lines += [wording.same(comparison), *map(wording.between, comparison.between_runs)]
     return lines
 
 

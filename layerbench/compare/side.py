@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from layerbench import store
@@ -74,6 +75,18 @@ def load(name: str, paths: Path | str | Sequence[Path | str]) -> Side:
     for run in runs[1:]:
         _check_alike(name, runs[0], run)
     return Side(name, runs, warnings)
+
+
+def in_turns(base: Side, new: Side) -> bool:
+    """Whether each run of BASE and the run of NEW with its number were taken in succession, in either order.
+
+    A run more on one side does not matter; what drifts, does so for both sides then.
+    """
+    starts = [[run.manifest.start for run in side.runs] for side in (base, new)]
+    turns = list(zip(*starts, strict=False))
+    return abs(len(starts[0]) - len(starts[1])) <= 1 and all(
+        max(turn) <= min(following) for turn, following in pairwise(turns)
+    )
 
 
 def _run_folders(name: str, path: Path) -> list[Path]:

@@ -22,6 +22,9 @@ DRAWS = 4000
 MOST_DEGREES = 10_000
 """Degrees of freedom beyond which Student's t is the normal distribution for all that is asked of it here."""
 
+_ASYMPTOTIC = 10.0
+"""From here on the asymptotic series of digamma and trigamma are precise to eleven digits."""
+
 _CELLS_AT_ONCE = 2**22
 """Values that are worked on together; more would only fill the memory."""
 
@@ -146,6 +149,34 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
         if abs(value - before) <= 1e-14 * abs(value):
             break
     return front * value
+
+
+def digamma(x: float) -> float:
+    """Derivative of the logarithm of the gamma function, for positive arguments (DLMF 5.5.2 and 5.11.2)."""
+    value = 0.0
+    while x < _ASYMPTOTIC:
+        value -= 1 / x
+        x += 1
+    return value + math.log(x) - 1 / (2 * x) - 1 / (12 * x**2) + 1 / (120 * x**4) - 1 / (252 * x**6)
+
+
+def trigamma(x: float) -> float:
+    """Second derivative of the logarithm of the gamma function, for positive arguments."""
+    value = 0.0
+    while x < _ASYMPTOTIC:
+        value += 1 / x**2
+        x += 1
+    return value + 1 / x + 1 / (2 * x**2) + 1 / (6 * x**3) - 1 / (30 * x**5) + 1 / (42 * x**7)
+
+
+def inverse_trigamma(value: float) -> float:
+    """The positive x whose trigamma is a positive value, by bisection."""
+    # 1/x < trigamma(x) < 1/x + 1/x² bounds it.
+    low, high = 1 / value, 1 / value + 1 / math.sqrt(value)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if trigamma(middle) > value else (low, middle)
+    return high
 
 
 def satterthwaite(parts: Sequence[tuple[float, float]]) -> int:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from layerbench.compare.between import (
+    LARGE_FACTOR,
     LEAST_RECORDS,
     moderated,
     single_run_variance,
@@ -104,13 +105,22 @@ class _Effect:
     enough: bool
     identical: bool
 
+    @property
+    def only_single(self) -> bool:
+        """Whether no side shows how far its runs lie apart."""
+        return self.single and not self.runs_degrees
 
-def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list[BetweenRuns]]:
+
+def judge(
+    pairs: Sequence[Pair], threshold: float, *, in_turns: bool = True
+) -> tuple[list[Estimate], list[BetweenRuns]]:
     """Test every pair and say what it shows.
 
     ``slower`` and ``faster`` are ratios beyond the threshold, above 1 + t or below 1/(1 + t), whose adjusted p-value is
     at most 5 %. Of the others, those are ``unclear`` whose interval reaches beyond (1 + t)⁵ on either side, or that
-    have fewer than three samples on a side; the rest is ``same``, and so is what has the very same samples on both sides.
+    have fewer than three samples on a side; the rest is ``same``, and so is what has the very same samples on both
+    sides.
+    Where nothing tells how far runs lie apart, ratios beyond the threshold are ``unclear`` up to ``LARGE_FACTOR``.
 
     Parameters
     ----------
@@ -118,18 +128,23 @@ def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list
         Records with samples on both sides.
     threshold
         t, as a fraction.
+    in_turns
+        Whether runs of the two sides with one number were taken in succession, so that drift is common to both.
 
     Returns
     -------
     list of Estimate and list of BetweenRuns
         One estimate for each pair in order, and the between-run terms that went into them.
     """
-    effects = _effects(pairs)
+    effects = _effects(pairs, in_turns)
     tested = [number for number, effect in enumerate(effects) if effect.enough]
     deviations: dict[int, float] = {}
     degrees: dict[int, int] = {}
-    terms = []
+    terms: list[BetweenRuns] = []
+    unknown: set[int] = set()
     for parts, members in _groups(pairs, tested):
+        if sum(effects[number].single for number in members) < LEAST_RECORDS:
+            unknown.update(number for number in members if effects[number].only_single)
         terms += _with_between_runs(parts, members, effects, deviations, degrees)
     p_values = [_p_value(effects[number], deviations[number], degrees[number]) for number in tested]
     adjusted = dict(zip(tested, benjamini_hochberg(p_values), strict=True))
@@ -144,7 +159,7 @@ def judge(pairs: Sequence[Pair], threshold: float) -> tuple[list[Estimate], list
                 high=_exp(effect.log_ratio + reach),
                 p_value=adjusted[number],
             )
-            estimate = replace(estimate, verdict=_verdict(estimate, threshold))
+            estimate = replace(estimate, verdict=_verdict(estimate, threshold, number in unknown))
         if effect.identical:
             estimate = replace(estimate, verdict="same")
         estimates.append(estimate)
@@ -156,10 +171,13 @@ def _exp(value: float) -> float:
     return math.exp(min(value, 700.0))
 
 
-def _verdict(estimate: Estimate, threshold: float) -> Verdict:
+def _verdict(estimate: Estimate, threshold: float, between_unknown: bool) -> Verdict:
     assert estimate.p_value is not None
     assert estimate.low is not None
     assert estimate.high is not None
+    beyond = max(estimate.ratio, 1 / estimate.ratio)
+    if between_unknown and 1 + threshold < beyond <= LARGE_FACTOR:
+        return "unclear"
     if estimate.p_value <= FALSE_DISCOVERIES:
         if estimate.ratio > 1 + threshold:
             return "slower"
@@ -169,7 +187,7 @@ def _verdict(estimate: Estimate, threshold: float) -> Verdict:
     return "unclear" if estimate.high > far or estimate.low < 1 / far else "same"
 
 
-def _effects(pairs: Sequence[Pair]) -> list[_Effect]:
+def _effects(pairs: Sequence[Pair], in_turns: bool) -> list[_Effect]:
     samples = [values for pair in pairs for side in (pair.base_samples, pair.new_samples) for values in side.values()]
     medians, variances = log_medians(samples)
     effects = []
@@ -186,7 +204,7 @@ def _effects(pairs: Sequence[Pair]) -> list[_Effect]:
                 for variance, values in zip(variances[runs], side.values(), strict=True)
             ]
         base, new = sides
-        paired = len(base) > 1 and list(pair.base_samples) == list(pair.new_samples)
+        paired = in_turns and len(base) > 1 and list(pair.base_samples) == list(pair.new_samples)
         between, degrees = variance_of_runs(base, new, paired=paired)
         once = len(base) == len(new) == 1
         effects.append(
@@ -256,8 +274,11 @@ def _with_between_runs(
             if effect.within + between > variance[number] or not effect.runs_degrees:
                 variance[number] = effect.within + between
                 degrees[number] = satterthwaite([*effect.within_degrees, (between, freedom)])
-        enough = len(single) >= LEAST_RECORDS
-        terms.append(BetweenRuns(parts, len(single), "scatter" if enough else "none", math.sqrt(between)))
+        only = sum(effects[number].only_single for number in single)
+        if len(single) >= LEAST_RECORDS:
+            terms.append(BetweenRuns(parts, len(single), "scatter", math.sqrt(between)))
+        elif only:
+            terms.append(BetweenRuns(parts, only, "none", 0.0))
     for number in members:
         deviations[number] = math.sqrt(variance[number])
     return terms

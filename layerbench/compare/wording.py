@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from layerbench import units
+from layerbench.compare.between import LARGE_FACTOR, LEAST_RECORDS
 from layerbench.compare.comparison import MISSING, Comparison, Row
 from layerbench.compare.match import Untested
-from layerbench.compare.verdict import LEAST_SAMPLES, VERDICTS, BetweenRuns
+from layerbench.compare.verdict import LEAST_SAMPLES, UNCLEAR_FACTOR, VERDICTS, BetweenRuns
 from layerbench.report.cells import EMULATED, NOTHING
 from layerbench.report.describe import listed, plural
 
@@ -103,11 +104,17 @@ def sides(comparison: Comparison) -> list[str]:
 
 def rules(comparison: Comparison) -> list[str]:
     """How the verdicts came about, and what was taken to differ between runs."""
-    lines = [RATIO, f"threshold {percent(comparison.threshold)}"]
+    lines = [RATIO, f"threshold {percent(comparison.threshold)}", same(comparison)]
     lines += [between(term) for term in comparison.between_runs]
     if any(row.placement == "emulated" for row in comparison.rows):
         lines.append(IS_EMULATED)
     return lines
+
+
+def same(comparison: Comparison) -> str:
+    """What the verdict ``same`` excludes."""
+    excluded = (1 + comparison.threshold) ** UNCLEAR_FACTOR - 1
+    return f"same: no difference shown, and one of {percent(excluded)} or more excluded"
 
 
 def between(term: BetweenRuns) -> str:
@@ -122,8 +129,9 @@ def between(term: BetweenRuns) -> str:
     if term.method == "scatter":
         return f"between runs, {of}: {percent(term.deviation)}, from the scatter of the ratios, as a side has one run"
     return (
-        f"between runs, {of}: not known and taken for nothing, as a side has one run and there are few records; "
-        "repeat the runs and give folders of them"
+        f"between runs, {of}: not known, as a side has one run and there are fewer than {LEAST_RECORDS} records, so "
+        f"ratios beyond the threshold are unclear up to {LARGE_FACTOR}; repeat the runs (5 a side in turns) or compare "
+        f"{LEAST_RECORDS} records or more"
     )
 
 

@@ -5,6 +5,6 @@ are loaded by the functions that need them.
 """
 
 from layerbench.export.formats import BINARY, FORMATS, export
-from layerbench.export.write import print_bytes, replace
+from layerbench.export.write import print_bytes
 
-__all__ = ["BINARY", "FORMATS", "export", "print_bytes", "replace"]
+__all__ = ["BINARY", "FORMATS", "export", "print_bytes"]

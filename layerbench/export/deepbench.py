@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from layerbench import reference, stats
+from layerbench.errors import UsageError
 from layerbench.export.exported import Exported
 
 if TYPE_CHECKING:
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 
 def convert(run: Run) -> Exported:
-    """The passes on one rank; a run of which DeepBench has no word gives the header alone."""
+    """The passes on one rank; a run of which DeepBench has no word gives the header alone.
+
+    Raises
+    ------
+    UsageError
+        If nothing in it has a time: every record failed, was skipped, or has no samples.
+    """
+    if not any(record.status == "ok" and record.samples for record in run.records):
+        untimed = Counter(record.status if record.status != "ok" else "without samples" for record in run.records)
+        told = Exported([], untimed).remark(len(run.records))
+        raise UsageError(f"{run.path} has no time for DeepBench's table: {told}")
     layers = {layer.name: layer for layer in run.manifest.layers}
     left_out: Counter[str] = Counter()
     text = io.StringIO()
@@ -47,8 +58,10 @@ def _listing(record: Record, layer: AnyLayer | None) -> tuple[str, tuple[str, st
         return "on several ranks", None
     if record.part in ("communication", "step"):
         return "of communication and steps, which DeepBench does not have", None
-    if record.placement == "emulated" or not record.samples:
+    if record.placement == "emulated":
         return "emulated", None
+    if not record.samples:
+        return "without samples", None
     if record.cache != "hot":
         return "with a cold cache, where DeepBench's is hot", None
     if layer is None:

@@ -57,7 +57,9 @@ def convert(run: Run) -> Exported:
 def _objection(record: Record) -> str | None:
     if record.status != "ok":
         return record.status
-    return "emulated" if record.placement == "emulated" or not record.samples else None
+    if record.placement == "emulated":
+        return "emulated"
+    return None if record.samples else "without samples"
 
 
 def _callpath(record: Record) -> str:

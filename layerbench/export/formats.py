@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from layerbench.errors import UsageError
@@ -17,8 +17,8 @@ BINARY = frozenset({"parquet"})
 """Formats that no terminal can show."""
 
 
-def export(run: Run, format_: str) -> Exported:
-    """A run in one of :data:`FORMATS`.
+def export(run: Run, format_: str, warnings: Sequence[str] = ()) -> Exported:
+    """A run in one of :data:`FORMATS`; ``warnings`` are what was wrong with its folder.
 
     Raises
     ------
@@ -28,8 +28,9 @@ def export(run: Run, format_: str) -> Exported:
     if format_ not in FORMATS:
         raise UsageError(f"format {format_!r} is none of {', '.join(FORMATS)}")
     if not run.records:
+        why = f" ({warnings[0]})" if warnings else ""
         raise UsageError(
-            f"{run.path} has no records to export: complete it with layerbench run, its own options, "
+            f"{run.path} has no records to export{why}: complete it with layerbench run, its own options, "
             f"--output {run.path} and --resume"
         )
     return _converter(format_)(run)

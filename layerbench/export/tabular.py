@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from layerbench.export.exported import Exported, document
+from layerbench.report import frame_csv
 from layerbench.report.tables import records_frame
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ MANIFEST_KEY = b"layerbench.manifest"
 
 def csv(run: Run) -> Exported:
     """Comma-separated values with a header, quoted where need be."""
-    return Exported([records_frame(run).to_csv(index=False, lineterminator="\n").encode()])
+    return Exported([frame_csv.csv(records_frame(run))])
 
 
 def json(run: Run) -> Exported:

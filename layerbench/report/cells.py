@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from layerbench import units
 from layerbench.report import describe
 from layerbench.report.columns import row_tuples
+from layerbench.suite_format import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +28,14 @@ ROWS_SHOWN = 100
 """Rows of a table in a text; the CSV files have all."""
 
 
+def flat(text: object) -> str:
+    """Text on one line, its control characters escaped: a name from a run must not steer a terminal."""
+    return printable(" ".join(str(text).split()))
+
+
 def escape(text: object) -> str:
     """Text as Markdown shows it, on one line: nothing in it is taken for markup."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>#|~$&!])", r"\\\1", flat)
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&!])", r"\\\1", flat(text))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

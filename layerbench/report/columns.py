@@ -17,6 +17,7 @@ from layerbench import store
 from layerbench.errors import UsageError
 from layerbench.records import Manifest, Record
 from layerbench.stats import intervals
+from layerbench.suite_format import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,9 @@ _WORDS = (
     *("placement", "network", "ci_method", "status", "reason"),
 )
 """Fields with few distinct values among many records."""
+
+_CUT_OFF = "is cut off and is not counted"
+"""The end of the store's warning of a last line that is no whole one."""
 
 FIELDS = tuple(name for name in Record.__struct_fields__ if name not in _LISTS)
 
@@ -89,15 +93,27 @@ def load(path: Path) -> RunColumns:
     with store.collector_paused():
         records, samples = _columns(store.batches(path, warnings), manifest)
     if records.empty:
+        why = f" ({printable(warnings[0])})" if warnings else ""
         raise UsageError(
-            f"{path} has no records to report: complete it with layerbench run, its own options, "
+            f"{path} has no records to report{why}: complete it with layerbench run, its own options, "
             f"--output {path} and --resume"
         )
+    return RunColumns(path, manifest, records, samples, with_state(path, manifest, warnings, busy=busy))
+
+
+def with_state(path: Path, manifest: Manifest, warnings: Sequence[str], *, busy: bool) -> list[str]:
+    """What was wrong with a journal, and whether its run goes on (``busy``) or was cut short.
+
+    While a run goes on, its last line may be cut off because it is just being written, which is nothing to tell.
+    """
+    # A decoder quotes what it cannot take.
+    warnings = [printable(warning) for warning in warnings]
     if busy:
-        warnings = [f"{path} is being written: this is what it held when it was read"]
-    elif manifest.outcome == "running":
-        warnings.append(f"{path} was cut short: complete it with its own command, --output {path} and --resume")
-    return RunColumns(path, manifest, records, samples, warnings)
+        told = [warning for warning in warnings if not warning.endswith(_CUT_OFF)]
+        return [*told, f"{path} is being written: this is what it held when it was read"]
+    if manifest.outcome == "running":
+        return [*warnings, f"{path} was cut short: complete it with its own command, --output {path} and --resume"]
+    return warnings
 
 
 def of_records(path: Path, manifest: Manifest, records: Sequence[Record], warnings: Sequence[str] = ()) -> RunColumns:
@@ -223,6 +239,8 @@ def _derived(frame: pd.DataFrame, samples: Samples, manifest: Manifest) -> pd.Da
     modelled = frame["modelled_seconds"].to_numpy()
     computed = ok & (samples.counts == 0) & ~np.isnan(modelled)
     median = np.where(computed, modelled, median)
+    known = _is_time(median, (frame["part"] == "communication").to_numpy())
+    median, low, high = (np.where(known, value, np.nan) for value in (median, low, high))
     macs, moved = frame["macs"].to_numpy(np.float64), frame["bytes"].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         flops = np.where((macs > 0) & (median > 0), 2 * macs / median, np.nan)
@@ -239,6 +257,13 @@ def _derived(frame: pd.DataFrame, samples: Samples, manifest: Manifest) -> pd.Da
     )
     whole = pd.concat([frame, derived], axis=1)
     return pd.concat([whole, _against_roofline(whole, manifest)], axis=1)
+
+
+def _is_time(seconds: np.ndarray, communication: np.ndarray) -> Any:
+    """Which medians are the time of something: one rank communicates in no time, but nothing is computed in none."""
+    import numpy as np
+
+    return np.isfinite(seconds) & np.where(communication, seconds >= 0, seconds > 0)
 
 
 def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -259,12 +284,14 @@ def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         )
         slope = ceilings.bandwidth * 2 * frame["macs_per_byte"]
         roof = np.where(same, np.minimum(slope, ceilings.flops), np.nan)
-        bound = np.where(same, np.where(slope < ceilings.flops, "memory", "computation"), "")
+        # Beyond what memory gives only a cache can be: operands of the repetition before are still there.
+        by_bytes = np.where(of_one > slope, "cache", "memory")
+        bound = np.where(same, np.where(slope < ceilings.flops, by_bytes, "computation"), "")
     return pd.DataFrame(
         {
             "flops_per_rank": of_one,
             "roof_flops": roof,
             "fraction_of_roofline": of_one / roof,
-            "bound": pd.Categorical(bound, categories=["", "computation", "memory"]),
+            "bound": pd.Categorical(bound, categories=["", "cache", "computation", "memory"]),
         }
     )

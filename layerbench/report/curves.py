@@ -123,7 +123,9 @@ def _points(
     axes: Any, points: pd.DataFrame, curve: Curve, style: Look, scale: float, gid: str, pen: Pen, moved: Any
 ) -> None:
     nodes, values = points["nodes"], points[curve.value] / scale
-    beyond = [values - points[curve.low] / scale, points[curve.high] / scale - values]
+    # A quotient by what may be no time at all has no upper end.
+    high = points[curve.high].where(points[curve.high] < math.inf)
+    beyond = [values - points[curve.low] / scale, high / scale - values]
     bars = axes.errorbar(
         nodes,
         values,
@@ -165,14 +167,20 @@ def _segments(rows: pd.DataFrame, value: str, placement: str) -> tuple[list[floa
 
 
 def unit_of(seconds: pd.Series[float]) -> tuple[str, float]:
-    """The unit in which the middle of the panel is a number a person reads easily, and its seconds."""
-    middle = math.sqrt(seconds.min() * seconds.max())
+    """The unit in which the middle of the panel is a number a person reads easily, and its seconds.
+
+    Only what is positive counts, for nothing else stands on a log axis; where nothing is, the unit is the second.
+    """
+    positive = seconds[seconds > 0]
+    if positive.empty:
+        return "s", 1.0
+    middle = math.sqrt(positive.min()) * math.sqrt(positive.max())
     unit = units.seconds(max(middle, 1e-9)).split()[1]
     return unit, {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[unit]
 
 
 def span(types: pd.DataFrame, curve: Curve, scale: float = 1.0) -> tuple[float, float]:
-    """Least and greatest of what a curve shows, its intervals with it."""
+    """Least and greatest of what a curve shows, its intervals with it as far as they end."""
     columns = types[[curve.value, curve.low, curve.high]]
-    positive = columns[columns > 0]
+    positive = columns[(columns > 0) & (columns < math.inf)]
     return float(positive.min().min()) / scale, float(positive.max().max()) / scale

@@ -95,6 +95,11 @@ def roofline(run: RunColumns) -> str:
     )
 
 
+def outcome(manifest: Manifest) -> str:
+    """How a run ended; one that has not may also have been killed, which its folder cannot know."""
+    return "not ended: still running, or cut short" if manifest.outcome == "running" else manifest.outcome
+
+
 def facts(run: RunColumns) -> dict[str, str]:
     """What is known of where a run took place, by name, in words."""
     manifest = run.manifest
@@ -104,7 +109,7 @@ def facts(run: RunColumns) -> dict[str, str]:
         "suite": manifest.suite_source,
         "started": manifest.start,
         "ended": manifest.end,
-        "outcome": manifest.outcome,
+        "outcome": outcome(manifest),
         "MPI": ", ".join(sorted({launch.mpi for launch in launches if launch.mpi})),
         "hosts": ", ".join(sorted({host for launch in launches for host in launch.hosts})),
         "network": _network_facts(manifest.network),

@@ -89,12 +89,14 @@ def _settle(figure: Any) -> None:
 def _panels(tables: Tables) -> list[Callable[[Any, Tables], None]]:
     types = tables.layer_types
     several = types["nodes"].nunique() > 1
-    drawn = [panels.running_time]
+    drawn: list[Callable[[Any, Tables], None]] = [panels.running_time]
     if several and types["speedup"].notna().any():
         drawn.append(panels.speed_up)
     if (types["ranks"] > 1).any():
         drawn.append(panels.communication)
-    return [*drawn, panels.intensity]
+    if len(tables.layers):
+        drawn.append(panels.intensity)
+    return drawn
 
 
 def _notes(tables: Tables) -> list[str]:

@@ -152,7 +152,7 @@ def _breakdown(tables: Tables) -> list[str]:
     ]
     head = ["run", "type", "nodes", "placement", *(part.replace("_", " ") for part in parts)]
     lines = ["## Parts of a step", "", "Medians summed over layers, and their part of the step; all communication is "]
-    lines[-1] += "exposed."
+    lines[-1] += "exposed. Of each part the slowest rank counts, so that together they may exceed the step."
     return [*lines, "", *_table(tables, head, rows, right=range(4, len(head)))]
 
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench import units
+from layerbench.report import cells
 from layerbench.report.axes import log_axis, node_axis
 from layerbench.report.columns import row_tuples
 from layerbench.report.curves import SPEEDUP, TIME, Curve, cross, incomplete, series, span, unit_of
@@ -59,7 +60,7 @@ def communication(axes: Any, tables: Tables) -> None:
     counts, kinds = sorted(types["nodes"].unique()), list(types["kind"].unique())
     width = min(0.8 / len(kinds), 0.3)
     numbered = len(types) <= MANY_BARS
-    top = max(types["communication_share"].max() * 100, 1.0)
+    top = max(1.0, 100 * types["communication_share"].max())
     for index, kind in enumerate(kinds):
         colour = look(kind, kinds).colour
         for row in row_tuples(types[types["kind"] == kind]):
@@ -173,7 +174,8 @@ def _conventions(once: float, reread: float) -> list[tuple[float, str]]:
 
 
 def shortened(label: str, most: int = 30) -> str:
-    """A long name without its middle."""
+    """A name on one line, a long one without its middle."""
+    label = cells.flat(label)
     return label if len(label) <= most else f"{label[: most - 12]}…{label[-11:]}"
 
 

@@ -1,7 +1,9 @@
 """The observations on running times: that they fall, how speed-up falls short, and what a step is spent on.
 
-Two times differ where their 95 % intervals do not overlap, which happens to equal ones less than once in twenty times.
-The interval of an emulated count is that of its measured passes: what its network model is wrong by is not in it.
+Two times differ where their 95 % intervals are more than a margin apart. Intervals know of the noise within a launch,
+and every node count is a launch of its own: the margin is for what differs between launches, in clocks or in where
+memory lies. The interval of an emulated count is that of its measured passes: what its network model is wrong by
+is not in it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from layerbench.report.type_times import TYPES, TypeTimes
 from layerbench.stats import Interval, ratio_of
 
 FINER = "run with a smaller --rel-error and a longer --max-time"
+
+MARGIN = 1.03
+"""A factor between intervals that is no difference yet: identical launches differ by as much."""
 
 HALF = 0.5
 """The share of a step above which communication dominates it."""
@@ -48,11 +53,11 @@ def _falls(times: TypeTimes, kind: str) -> Finding:
     rows = times.complete[kind]
     if len(rows) < 2:
         return Finding(UNKNOWN, f"{kind} has {_known_at(rows)}", times.remedy([kind]))
-    if rises := [(less, more) for less, more in combinations(rows, 2) if more.ci_low > less.ci_high]:
+    if rises := [(less, more) for less, more in combinations(rows, 2) if more.ci_low > less.ci_high * MARGIN]:
         less, more = max(rises, key=lambda pair: float(pair[1].seconds / pair[0].seconds))
         return Finding(FAILS, f"{kind} rises from {_time(less)} to {_time(more)}", rows=(less, more))
     for less, more in pairwise(rows):
-        if not more.ci_high < less.ci_low:
+        if not more.ci_high * MARGIN < less.ci_low:
             evidence = f"{kind} does not rise, but {_time(less)} and {_time(more)} cannot be told apart"
             return Finding(UNKNOWN, evidence, FINER, (less, more))
     return Finding(HOLDS, f"{kind} falls at every step, from {_time(rows[0])} to {_time(rows[-1])}", rows=tuple(rows))
@@ -61,9 +66,10 @@ def _falls(times: TypeTimes, kind: str) -> Finding:
 def speed_up(times: TypeTimes) -> Finding:
     """Whether speed-up is sublinear, of every type that is there, and to what it was lost at the type's largest count.
 
-    It is where the efficiency's interval is below 1 at the largest count, and above 1 at none. In strong scaling from b
-    nodes to n, the node time lost a step is n·t(n) - b·t(b), of which n·c(n) - b·c(b) is communication. In weak scaling
-    n nodes do n/b times the work, for which n·t(b) would do: of n·t(n) - n·t(b), n·c(n) - n·c(b) is communication.
+    It is where the efficiency's interval is clearly below 1 at the largest count, and above 1 at none. In strong
+    scaling from b nodes to n, the node time lost a step is n·t(n) - b·t(b), of which n·c(n) - b·c(b) is communication.
+    In weak scaling n nodes do n/b times the work, for which n·t(b) would do: of n·t(n) - n·t(b), n·c(n) - n·c(b) is
+    communication.
     """
     return together([_sublinear(times, kind) for kind in times.complete] or [_nothing(times)])
 
@@ -75,12 +81,12 @@ def _sublinear(times: TypeTimes, kind: str) -> Finding:
         return Finding(UNKNOWN, f"{kind} has no speed-up, but {known}", times.remedy([kind]))
     base, last = times.base(kind), rows[-1]
     told = f"an efficiency of {_efficiency(last)} {_at(last)}{_lost(base, last, weak=times.weak)}"
-    if above := [row for row in rows if row.efficiency_low > 1]:
+    if above := [row for row in rows if row.efficiency_low > MARGIN]:
         most = max(above, key=lambda row: float(row.efficiency))
         if most is not last:
             told = f"an efficiency of {_efficiency(most)} {_at(most)}, and {told}"
         return Finding(FAILS, f"{kind} is superlinear with {told}", rows=(base, most))
-    if last.efficiency_high < 1:
+    if last.efficiency_high * MARGIN < 1:
         return Finding(HOLDS, f"{kind} has {told}", rows=(base, last))
     return Finding(UNKNOWN, f"{kind} cannot be told from linear with {told}", FINER, (base, last))
 
@@ -131,16 +137,17 @@ def scales_best(times: TypeTimes) -> Finding:
 
 
 def _compared(conv: Any, other: Any) -> Verdict:
-    if conv.efficiency_low > other.efficiency_high:
+    if conv.efficiency_low > other.efficiency_high * MARGIN:
         return HOLDS
-    return FAILS if other.efficiency_low > conv.efficiency_high else UNKNOWN
+    return FAILS if other.efficiency_low > conv.efficiency_high * MARGIN else UNKNOWN
 
 
 def dominates(times: TypeTimes, tables: Tables) -> Finding:
     """Whether communication takes over half of a step of FC and LSTM, and less than half of one of convolution.
 
     At the largest count at which every type that is there has a time. A share whose interval has a half in it says
-    nothing.
+    nothing. Bound by computation is meant against communication: whether memory or the processor is the limit of the
+    computation is for the roofline to say.
     """
     exchanging = {kind: found for kind in TYPES if (found := _exchanging(times, kind))}
     common = set.intersection(*map(set, exchanging.values())) if exchanging else set()
@@ -153,7 +160,7 @@ def dominates(times: TypeTimes, tables: Tables) -> Finding:
     parts = [Finding(_on_its_side(row.kind, shares[row.kind]), "", FINER, (row,)) for row in rows]
     parts += [Finding(UNKNOWN, "", times.remedy([kind])) for kind in missing]
     figures = [f"{_share(share)} of a step of {kind}" for kind, share in shares.items()]
-    told = f"Communication {_at(*rows)} takes {describe.listed(figures)}"
+    told = f"Communication, as against computation, {_at(*rows)} takes {describe.listed(figures)}"
     for verdict, words in ((FAILS, "against what was observed of"), (UNKNOWN, "and nothing can be said of")):
         if kinds := [kind for kind, part in zip((*shares, *missing), parts, strict=True) if part.verdict == verdict]:
             told += f", {words} {describe.listed(kinds)}"

@@ -73,6 +73,9 @@ _UNDATED: dict[Format, dict[str, None]] = {
     "pdf": {"CreationDate": None},
 }
 
+_NOT_XML = bytes({*range(0x20)} - {*b"\t\n\r"})
+"""Control characters of a name, which the library writes into ids and comments and no reader of XML takes."""
+
 
 @contextmanager
 def styled(style: Mapping[str, Any]) -> Iterator[None]:
@@ -92,4 +95,4 @@ def rendered(figure: Any, kind: Format, style: Mapping[str, Any], dpi: int) -> b
     out = io.BytesIO()
     with styled(style):
         figure.savefig(out, format=kind, dpi=dpi, metadata=_UNDATED[kind])
-    return out.getvalue()
+    return out.getvalue().translate(None, _NOT_XML) if kind == "svg" else out.getvalue()

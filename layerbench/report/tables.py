@@ -163,8 +163,9 @@ def records_frame(run: Run) -> pd.DataFrame:
     * ``macs_per_byte``: arithmetic intensity on compulsory traffic; NaN where there is nothing to compute
     * ``flops_per_rank``: of a pass, on the rank with the most samples
     * ``roof_flops``, ``bound``: what the measured roofline allows that rank at this intensity,
-      ``min(peak, 2 · macs_per_byte · bandwidth)``, and which of the two it is, ``computation`` or ``memory``; NaN
-      where none was measured for this device, dtype and number of threads
+      ``min(peak, 2 · macs_per_byte · bandwidth)``, and which of the two it is, ``computation`` or ``memory``, or
+      ``cache`` where the rate is beyond what memory gives; NaN where none was measured for this device, dtype and
+      number of threads
     * ``fraction_of_roofline``: ``flops_per_rank / roof_flops``; above 1 where operands stay in cache
     """
     return of_records(run.path, run.manifest, run.records).records
@@ -175,8 +176,9 @@ def breakdown(run: RunColumns, types: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``kind``, ``nodes``, ``placement``, ``part`` (the passes and ``communication``), ``seconds``: the sum of
     the medians of that part over the layers whose step it is in, ``step_seconds``, and ``share``: their quotient. All
-    communication is exposed: nothing is computed meanwhile. Parts need not add up to the step exactly: the median of a
-    sum is not the sum of medians, and of each part the slowest rank counts. Only types that are complete.
+    communication is exposed: nothing is computed meanwhile. Parts need not add up to the step: of each part the slowest
+    rank counts, so that where ranks differ and wait for one another their sum is more than the step, by half and beyond
+    in the worst cases. Only types that are complete.
     """
     import pandas as pd
 

@@ -47,9 +47,9 @@ def _print(tables: Tables, console: Console, label: str) -> None:
             cells.percent(row.efficiency),
             cells.percent(row.communication_share, 1),
         ]
-        table.add_row(*(Text(cell, style="dim" if row.placement == "emulated" else "") for cell in shown))
+        table.add_row(*(Text(cells.flat(cell), style="dim" if row.placement == "emulated" else "") for cell in shown))
         last = row.kind
-    heading = label + describe.heading(tables.manifest)
+    heading = cells.flat(label + describe.heading(tables.manifest))
     console.print(heading, style="bold", markup=False, highlight=False, soft_wrap=True)
     _say(console, ", ".join(describe.settings(tables.run)))
     console.print(table)
@@ -58,7 +58,8 @@ def _print(tables: Tables, console: Console, label: str) -> None:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    indent = len(line) - len(line.lstrip(" "))
+    console.print(" " * indent + cells.flat(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _faults_in_short(tables: Tables) -> list[str]:

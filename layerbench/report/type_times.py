@@ -31,6 +31,8 @@ class TypeTimes:
     ----------
     weak
         Whether it scales weakly.
+    filtered
+        Whether ``--filter`` left layers of its suite out.
     complete, lacking
         By type, its rows of ``layer_types`` in the order of node counts: those that have a time, and those that
         have none because a layer's is missing. A type that the suite lacks is in neither.
@@ -43,6 +45,7 @@ class TypeTimes:
     """
 
     weak: bool
+    filtered: bool
     complete: dict[str, list[Any]]
     lacking: dict[str, list[Any]]
     communication: dict[tuple[str, int], Interval]
@@ -69,7 +72,7 @@ class TypeTimes:
 
     def _remedy(self, kind: str) -> str:
         if kind in self.absent:
-            return f"run a suite that has {kind}"
+            return f"run without a --filter that leaves {kind} out" if self.filtered else f"run a suite that has {kind}"
         idle = [row.ranks // (row.nodes if self.weak else 1) for row in self.lacking[kind] if row.batch < row.ranks]
         if idle:
             return f"run with a --batch of at least {max(idle):,}"
@@ -121,7 +124,8 @@ def of(tables: Tables) -> TypeTimes:
             if row.ci_method == "range":
                 marks.setdefault((row.kind, row.nodes, "step"), []).append("range")
     weak = tables.manifest.options.scaling == "weak"
-    return TypeTimes(weak, complete, lacking, _communication(tables), marks, _model(tables.manifest.network))
+    filtered = bool(tables.manifest.options.filter)
+    return TypeTimes(weak, filtered, complete, lacking, _communication(tables), marks, _model(tables.manifest.network))
 
 
 def _model(network: Network | None) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerbench.errors import StoreError, UsageError
 from layerbench.report import cells, claims, columns, figure, markdown, tables, text, twins
 from layerbench.report.columns import RunColumns
+from layerbench.report.frame_csv import csv
 from layerbench.report.tables import FRAMES, Tables
 from layerbench.store import collector_paused
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 FIGURE_PNG, FIGURE_SVG = "figure.png", "figure.svg"
@@ -90,21 +93,37 @@ def write(
     if console is not None:
         text.print_tables(computed, console)
     folder = output or (runs[0].path / FOLDER if len(runs) == 1 else Path(FOLDER))
-    written: list[Path] = []
     try:
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        for name, contents in _files(computed, html=html):
-            _replace(folder / name, contents)
-            written.append(folder / name)
-        for stale in _everything(folder) - set(written):
-            # What an earlier report of this folder had and this one has not would contradict it.
-            stale.unlink(missing_ok=True)
-        if not any((folder / FIGURES).iterdir()):
-            (folder / FIGURES).rmdir()
+        return _into(folder, _files(computed, html=html))
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {folder}: {error.strerror or error}; name another folder with --output"
         ) from error
+
+
+def _into(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+    """Write all files apart, and only then put each in its place: what fails before leaves the old report whole."""
+    draft = folder / f".draft-{os.getpid()}"
+    try:
+        (draft / FIGURES).mkdir(parents=True, exist_ok=True)
+        names = []
+        for name, contents in files:
+            (draft / name).write_bytes(contents)
+            names.append(name)
+        (folder / FIGURES).mkdir(exist_ok=True)
+        for name in names:
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
+        for name in names:
+            (draft / name).replace(folder / name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    written = [folder / name for name in names]
+    for stale in _everything(folder) - set(written):
+        # What an earlier report of this folder had and this one has not would contradict it.
+        stale.unlink(missing_ok=True)
+    if not any((folder / FIGURES).iterdir()):
+        (folder / FIGURES).rmdir()
     return written
 
 
@@ -165,30 +184,3 @@ def _everything(folder: Path) -> set[Path]:
         *(folder / name for name in top),
         *(folder / FIGURES / f"{name}.{kind}" for name in twins.NAMES for kind in kinds),
     }
-
-
-def _replace(path: Path, contents: bytes) -> None:
-    """Write a file whole: a reader, or a disk that fills, leaves the old one or the new one."""
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        draft.write_bytes(contents)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """A frame as CSV, with seconds, bytes and counts as plain numbers; what is not known is empty."""
-    import io
-
-    import pyarrow as pa
-    from pyarrow.csv import write_csv
-
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    words = [
-        pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema
-    ]
-    out = io.BytesIO()
-    write_csv(table.cast(pa.schema(words)), out)
-    return out.getvalue()

@@ -1,4 +1,4 @@
-"""A/A: the same run again and again, taking turns, and how many records come out as anything but the same.
+"""A/A: one job again and again, its runs taken in turn for BASE and NEW, and how many records come out as not the same.
 
 Then A/B: one side's samples of a random half of the layers made a tenth longer, and how many of those are found.
 """
@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,80 +20,91 @@ import msgspec
 from layerbench import store
 from layerbench.compare import Comparison, compare
 from layerbench.compare.verdict import VERDICTS
-from layerbench.store import Journal, StoredRun
+from layerbench.store import Journal
 
 JOB = (
-    *("--suite", "alexnet", "--filter", "conv3,conv5,fc7,fc8,lstm", "--batch", "4", "--nodes", "1,2"),
-    *("--max-time", "0.5", "--threads-per-rank", "1", "--quiet"),
+    *("--suite", "alexnet", "--filter", "conv3,conv5,fc7,fc8,lstm", "--batch", "4", "--nodes", "1"),
+    *("--launcher", "none", "--threads-per-rank", "1", "--max-time", "0.3", "--quiet"),
 )
+RUNS = 60
 PAIRS = 20
-REPETITIONS = 3
+REPETITIONS = (1, 3, 5)
 SLOW_DOWN = 1.10
 
 
-def measure(pairs: int = PAIRS) -> tuple[dict[str, Any], str]:
-    """Verdicts of single runs and of repetitions, with and without a planted slow-down, and their table."""
+def measure(
+    runs: int = RUNS, pairs: int = PAIRS, repetitions: Sequence[int] = REPETITIONS
+) -> tuple[dict[str, Any], str]:
+    """Verdicts of single runs and of repetitions, with and without a planted slow-down, and their table.
+
+    Parameters
+    ----------
+    runs
+        Taken one after another; the first is one of BASE, the next one of NEW, and so on.
+    pairs
+        Comparisons of each number of repetitions.
+    repetitions
+        Runs a side.
+    """
     rows: list[dict[str, Any]] = []
-    for number in range(pairs):
-        with tempfile.TemporaryDirectory() as folder:
-            base, new = _in_turns(Path(folder))
-            slowed = _slowed_layers(base[0], number)
-            planted = [_slowed(path, slowed) for path in new]
-            kinds = (("A/A", new, frozenset[str]()), ("A/B", planted, slowed))
-            for repetitions in (1, REPETITIONS):
-                for name, others, truth in kinds:
-                    found = compare(base[:repetitions], others[:repetitions], force=True)
-                    rows += _rows(found, number, repetitions, name, truth)
-        print(f"pair {number + 1} of {pairs}", file=sys.stderr, flush=True)
-    return {"job": list(JOB), "slow_down": SLOW_DOWN, "rows": rows}, _table(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        taken = [_taken(Path(folder) / str(number), number, runs) for number in range(runs)]
+        for a_side in repetitions:
+            for pair, first in enumerate(_windows(runs, a_side, pairs)):
+                window = taken[first : first + 2 * a_side]
+                rows += _compared(window[::2], window[1::2], pair, Path(folder) / f"slowed-{a_side}-{pair}")
+    table = _table(rows) + _note(runs, pairs, repetitions)
+    return {"job": list(JOB), "runs": runs, "slow_down": SLOW_DOWN, "rows": rows}, table
 
 
-def _in_turns(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Run folders of both sides, measured as ABABAB."""
-    sides: tuple[list[Path], list[Path]] = ([], [])
-    for repetition in range(REPETITIONS):
-        for name, side in zip("ab", sides, strict=True):
-            path = folder / name / str(repetition)
-            subprocess.run([sys.executable, "-m", "layerbench", "run", *JOB, "--output", path], check=True)
-            side.append(path)
-    return sides
+def _taken(folder: Path, number: int, runs: int) -> Path:
+    subprocess.run([sys.executable, "-m", "layerbench", "run", *JOB, "--output", folder], check=True)
+    print(f"run {number + 1} of {runs}", file=sys.stderr, flush=True)
+    return folder
 
 
-def _slowed_layers(run: Path, seed: int) -> frozenset[str]:
-    names = [layer.name for layer in store.load_manifest(run).layers]
-    return frozenset(random.Random(seed).sample(names, len(names) // 2))
+def _windows(runs: int, a_side: int, pairs: int) -> list[int]:
+    """The first run of each pair, spread evenly; each is one of BASE."""
+    last = (runs - 2 * a_side) // 2
+    return [2 * (last * pair // max(1, pairs - 1)) for pair in range(pairs)]
 
 
-def _slowed(path: Path, layers: frozenset[str]) -> Path:
+def _compared(base: Sequence[Path], new: Sequence[Path], pair: int, copies: Path) -> list[dict[str, Any]]:
+    names = [layer.name for layer in store.load_manifest(base[0]).layers]
+    slowed = frozenset(random.Random(pair).sample(names, len(names) // 2))
+    planted = [_slowed(path, slowed, copies / path.name) for path in new]
+    rows: list[dict[str, Any]] = []
+    for kind, others, truth in (("A/A", new, frozenset[str]()), ("A/B", planted, slowed)):
+        rows += _rows(compare(base, others, force=True), pair, len(base), kind, truth)
+    return rows
+
+
+def _slowed(path: Path, layers: frozenset[str], copied: Path) -> Path:
     """A copy of a run whose samples of these layers are longer."""
     run = store.load(path)
-    copied = path.parent.parent / "slowed" / path.name
     store.create(copied, run.manifest)
     with Journal(copied) as journal:
-        journal.append(_longer(run, layers))
+        journal.append(
+            [
+                msgspec.structs.replace(record, samples=[SLOW_DOWN * sample for sample in record.samples])
+                if record.layer in layers
+                else record
+                for record in run.records
+            ]
+        )
     return copied
 
 
-def _longer(run: StoredRun, layers: frozenset[str]) -> list[Any]:
-    return [
-        msgspec.structs.replace(record, samples=[SLOW_DOWN * sample for sample in record.samples])
-        if record.layer in layers
-        else record
-        for record in run.records
-    ]
-
-
 def _rows(
-    found: Comparison, pair: int, repetitions: int, name: str, slowed: frozenset[str]
+    found: Comparison, pair: int, repetitions: int, kind: str, slowed: frozenset[str]
 ) -> Sequence[dict[str, Any]]:
     return [
         {
             "pair": pair,
-            "kind": name,
+            "kind": kind,
             "repetitions": repetitions,
             "layer": row.layer,
             "part": row.part,
-            "nodes": row.nodes,
             "slowed": row.layer in slowed,
             "ratio": row.ratio,
             "low": row.low,
@@ -107,19 +119,39 @@ def _rows(
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
-        f"| runs a side | records | true ratio | number | {' | '.join(VERDICTS)} | median of \\|ratio / true - 1\\| |",
-        f"|---:|---|---:|---:|{'---:|' * len(VERDICTS)}---:|",
+        "| runs a side | part | A/A records | not same | slower or faster | median of \\|ratio - 1\\| "
+        "| A/B slowed | found |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for repetitions in (1, REPETITIONS):
-        for kind, slowed in (("A/A", False), ("A/B", False), ("A/B", True)):
-            which = (repetitions, kind, slowed)
-            some = [row for row in rows if (row["repetitions"], row["kind"], row["slowed"]) == which]
-            if not some:
-                continue
-            true = SLOW_DOWN if slowed else 1.0
-            counts = Counter(row["verdict"] for row in some)
-            shares = " | ".join(f"{counts[verdict] / len(some):.1%}" for verdict in VERDICTS)
-            spread = sorted(abs(row["ratio"] / true - 1) for row in some)[len(some) // 2]
-            told = {("A/A", False): "A/A", ("A/B", False): "A/B, untouched", ("A/B", True): "A/B, slowed"}[kind, slowed]
-            lines.append(f"| {repetitions} | {told} | {true:.2f} | {len(some)} | {shares} | {spread:.1%} |")
+    for a_side in dict.fromkeys(row["repetitions"] for row in rows):
+        of_side = [row for row in rows if row["repetitions"] == a_side]
+        for part in [*dict.fromkeys(row["part"] for row in of_side), "all"]:
+            some = [row for row in of_side if part in (row["part"], "all")]
+            alike = [row for row in some if row["kind"] == "A/A"]
+            slowed = [row for row in some if row["slowed"]]
+            spread = sorted(abs(row["ratio"] - 1) for row in alike)[len(alike) // 2]
+            lines.append(
+                f"| {a_side} | {part} | {len(alike)} | {1 - _share(alike, 'same'):.1%} "
+                f"| {_share(alike, 'slower', 'faster'):.1%} | {spread:.1%} "
+                f"| {len(slowed)} | {_share(slowed, 'slower'):.1%} |"
+            )
     return "\n".join(lines) + "\n"
+
+
+def _share(rows: Sequence[dict[str, Any]], *verdicts: str) -> float:
+    counts = Counter(row["verdict"] for row in rows)
+    assert counts.keys() <= set(VERDICTS)
+    return sum(counts[verdict] for verdict in verdicts) / max(1, len(rows))
+
+
+def _note(runs: int, pairs: int, repetitions: Sequence[int]) -> str:
+    """Which pairs share runs, and so are not independent of one another."""
+    lines = []
+    for a_side in repetitions:
+        windows = _windows(runs, a_side, pairs)
+        overlap = any(two - one < 2 * a_side for one, two in pairwise(windows))
+        lines.append(f"{a_side} a side: {'pairs overlap and share runs' if overlap else 'no two pairs share a run'}")
+    return (
+        f"\n{runs} runs of one job, one after another, alternately taken as BASE and NEW; {pairs} pairs of successive "
+        f"runs of each kind ({'; '.join(lines)}). A/B: a random half of the layers {SLOW_DOWN - 1:.0%} slower.\n"
+    )

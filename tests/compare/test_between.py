@@ -44,22 +44,72 @@ def test_single_runs_vary_by_what_their_samples_do_not_say() -> None:
     ratios = normal(200, 0.05)
     found, degrees = between.single_run_variance(ratios, np.full(200, 0.03**2))
     assert found == pytest.approx(0.04**2, rel=0.3)
-    assert degrees == 8
-    assert between.single_run_variance(ratios, np.full(200, 0.1**2)) == (0.0, 8)
+    assert degrees == 5
+    assert between.single_run_variance(ratios, np.full(200, 0.1**2)) == (0.0, 5)
     assert between.single_run_variance(ratios[:10], np.zeros(10))[1] == pytest.approx(0.37 * 9)
     assert between.single_run_variance(ratios[:9], np.zeros(9))[0] == 0
 
 
-def test_moderation_is_smyths_with_a_fixed_prior() -> None:
-    degrees = np.full(11, 4.0)
-    variances = np.arange(1.0, 12.0)
-    typical = 6.0 / (1 - 2 / 36) ** 3
-    mixed, freedom = between.moderated(variances, degrees)
-    np.testing.assert_allclose(mixed, (4 * typical + 4 * variances) / 8)
-    assert freedom.tolist() == [8] * 11
-    same, own = between.moderated(variances[:9], degrees[:9])
-    assert same.tolist() == variances[:9].tolist()
-    assert own.tolist() == [4] * 9
+def test_records_that_vary_more_than_most_are_told_from_a_slow_down_of_some() -> None:
+    generator = np.random.default_rng(6)
+    some = np.arange(100) % 5 == 0
+
+    def typical(multiply: float = 1.0, add: float = 0.0, faster: float = 0.0, within: float = 0.0) -> float:
+        found = []
+        for _ in range(60):
+            values = generator.normal(0, 0.01, 100) * np.where(some, multiply, 1.0) + np.where(some, add, 0.0)
+            values[1::5] -= faster
+            noise = np.where(some, within**2, 0.0)
+            found.append(math.sqrt(between.single_run_variance(values, noise)[0]))
+        return float(np.mean(found))
+
+    assert typical() == pytest.approx(0.01, rel=0.2)
+    # Nine tenths of a side lie as near as half of those that vary do; the smaller of two sides is below that.
+    assert 0.025 < typical(multiply=10) < 0.1 * 0.674 / 1.645
+    # The shortest half of all is then that of five eighths of those that stayed.
+    assert typical(add=0.1) < 0.02
+    # Beyond what runs may differ by it is no variation, in both directions neither.
+    assert typical(add=0.7, faster=0.7) < 0.025
+    assert typical(add=0.3, faster=0.3) > 0.1
+    # What the samples of the noisy records say of them already is no variation between runs.
+    assert typical(multiply=10, within=0.1) < 0.02
+
+
+def test_moderation_finds_the_prior_that_variances_were_drawn_from() -> None:
+    generator = np.random.default_rng(4)
+    own, weight, typical = 4, 6.0, 0.03**2
+    true = typical * weight / generator.chisquare(weight, 20_000)
+    variances = true * generator.chisquare(own, len(true)) / own
+    found = between._prior(variances, np.full(len(true), float(own)))
+    assert found[0] == pytest.approx(typical, rel=0.03)
+    assert found[1] == pytest.approx(weight, rel=0.1)
+    mixed, degrees = between.moderated(variances, np.full(len(true), float(own)))
+    np.testing.assert_allclose(mixed, (found[1] * found[0] + own * variances) / (found[1] + own))
+    assert set(degrees.tolist()) == {int(own + found[1])}
+
+
+def test_moderation_of_equal_and_of_unequal_variances() -> None:
+    generator = np.random.default_rng(5)
+    equal = 2.0 * generator.chisquare(4, 400) / 4
+    mixed, degrees = between.moderated(equal, np.full(400, 4.0))
+    assert degrees[0] > 100
+    np.testing.assert_allclose(mixed, 2.0, rtol=0.2)
+    unequal = equal * np.where(np.arange(400) % 5 == 0, 100.0, 1.0)
+    mixed, degrees = between.moderated(unequal, np.full(400, 4.0))
+    assert degrees[0] <= 6
+    assert np.median(mixed[::5]) > 40
+    alike = between.moderated(np.full(12, 3.0), np.full(12, 4.0))
+    assert alike[1].tolist() == [4 + 4 * 12] * 12
+
+
+def test_moderation_of_few_records_and_of_nothing() -> None:
+    variances, degrees = np.arange(0.0, 10.0), np.full(10, 4.0)
+    same, own = between.moderated(variances, degrees)
+    assert (same.tolist(), own.tolist()) == (variances.tolist(), [4] * 10)
+    some, _ = between.moderated(np.append(variances, 10.0), np.full(11, 4.0))
+    assert np.isfinite(some).all()
+    assert some[0] > 0
+    assert between.moderated(np.zeros(12), np.full(12, 1.0))[0].tolist() == [0.0] * 12
 
 
 def test_paired_runs_do_not_feel_drift() -> None:

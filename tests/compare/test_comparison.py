@@ -69,6 +69,41 @@ def test_folders_of_repetitions_are_paired_in_order_of_start(tmp_path: Path) -> 
     assert by_name.rows == found.rows
 
 
+def started(run: StoredRun, second: int) -> StoredRun:
+    manifest = msgspec.structs.replace(run.manifest, start=f"2026-01-02T03:04:{second:02d}+00:00")
+    return StoredRun(run.path, manifest, run.records)
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "turns"),
+    [
+        ([0, 2, 4], [1, 3, 5], True),
+        ([1, 2, 5], [0, 3, 4], True),
+        ([0, 2, 4], [1, 3], True),
+        ([1, 3], [0, 2, 4], True),
+        ([0], [1, 2, 3], True),
+        ([0, 1, 2], [3, 4, 5], False),
+        ([0, 1, 4], [2, 3, 5], False),
+        ([0, 1, 2, 3], [4, 5], False),
+    ],
+    ids=str,
+)
+def test_runs_are_paired_only_where_they_were_taken_in_turns(
+    tmp_path: Path, base: list[int], new: list[int], turns: bool
+) -> None:
+    paths = []
+    for name, seconds in (("base", base), ("new", new)):
+        # The machine becomes slower by 2 % from run to run.
+        runs = [started(made.run(10 + s, factor=lambda record, by=1.02**s: by), s) for s in seconds]
+        paths.append(made.write(tmp_path / name, runs))
+    found = compare(*paths)
+    told = any("not taken in turns: drift" in note for note in found.notes)
+    assert told == (not turns)
+    if len(base) == len(new) and len({two - one for one, two in zip(base, new, strict=True)}) == 1:
+        widths = [row.high / row.low for row in found.rows if row.high and row.low]
+        assert (sorted(widths)[40] > 1.06) == (not turns)
+
+
 def test_repetitions_must_be_alike(tmp_path: Path) -> None:
     path = made.write(tmp_path / "base", [made.run(1), with_options(made.run(2), batch=8)])
     new = made.write(tmp_path / "new", [made.run(3)])
@@ -140,6 +175,26 @@ def test_nothing_in_common_says_what_the_nearest_differ_in(tmp_path: Path) -> No
     nothing = made.write(tmp_path / "nothing", [StoredRun(Path(), made.TRUTH.manifest, [])])
     with pytest.raises(UsageError, match="neither has any"):
         compare(nothing, nothing)
+
+
+def test_the_nearest_on_one_node_is_in_the_singular(tmp_path: Path) -> None:
+    one = [record for record in made.TRUTH.records if record.nodes == 1]
+    two = [record for record in made.TRUTH.records if record.nodes == 2]
+    written = folders(tmp_path, *(StoredRun(Path(), made.TRUTH.manifest, records) for records in (one, two)))
+    with pytest.raises(
+        UsageError, match=r" on 1 node is only in BASE: NEW has no such node count \(\d+ of 90 records\)"
+    ):
+        compare(*written)
+
+
+@pytest.mark.parametrize("side", ["BASE", "NEW"])
+def test_records_that_cannot_be_read_are_what_is_wrong(tmp_path: Path, side: str) -> None:
+    base, new = folders(tmp_path, made.run(1), made.run(2))
+    damaged = base if side == "BASE" else new
+    (damaged / store.RECORDS).write_text('{"x": 1}\nnothing\n')
+    with pytest.raises(StoreError, match=rf"^{side} has no record that can be read: .*{damaged}") as refused:
+        compare(base, new)
+    assert "no such layer" not in str(refused.value)
 
 
 def test_runs_that_are_not_whole_are_compared_with_a_warning(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -91,6 +92,7 @@ def test_every_format_says_how_it_was_compared(found: Comparison) -> None:
             "differs, and was compared all the same: cpu_model: AMD EPYC 7R13 Processor in BASE, other in NEW" in told
         )
         assert "hostname: node17 in BASE" in told
+        assert "same: no difference shown, and one of 16 % or more excluded" in told
         assert "computed, not measured" in told
         assert "○ emulated" in told
         assert "another algorithm: fc7" in told
@@ -139,6 +141,7 @@ def test_what_json_has_no_place_for_is_a_warning(found: Comparison) -> None:
     assert any("no verdict: " in line and "computed, not measured" in line for line in told)
     assert any(line.startswith("hostname: ") for line in told)
     assert any(line.startswith("between runs") for line in told)
+    assert wording.same(found) in told
     assert all("\n" not in line for line in told)
     assert render.warnings(found, "table") == [line for line in told if line.startswith("differs, and was compared")]
 
@@ -173,6 +176,9 @@ def test_the_page_stands_alone(found: Comparison) -> None:
     assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
     assert not {"src", "href"} & {name for name, _ in parsed.attributes}
     assert "prefers-color-scheme: dark" in page.html(found)
+    header = [text for text in parsed.text if text in wording.HEAD]
+    assert header[:3] == ["layer", "verdict", "part"]
+    assert page.html(found).count("<td class='slower'>▲ slower</td>") == found.count("slower")
     assert parsed.text.count("▲ slower") == found.count("slower")
 
 
@@ -190,6 +196,17 @@ def test_nothing_in_a_name_breaks_a_format(nasty: Comparison) -> None:
 
 def test_large_ratios_and_small_p_values_are_readable() -> None:
     assert [wording.times(value) for value in (0.12345, 1.0, 12.345, 1234.5)] == ["0.123", "1.000", "12.3", "1,234"]
+
+
+def test_what_same_excludes_follows_from_the_threshold(found: Comparison) -> None:
+    assert "one of 61 % or more excluded" in wording.same(dataclasses.replace(found, threshold=0.1))
+
+
+def test_few_records_of_single_runs_are_told_to_be_repeated(nasty: Comparison) -> None:
+    assert len(nasty.rows) == 9
+    told = printed(nasty, width=400)
+    assert "not known, as a side has one run and there are fewer than 10 records" in told
+    assert "repeat the runs (5 a side in turns) or compare 10 records or more" in told
 
 
 def test_between_run_terms_are_told(tmp_path: Path) -> None:

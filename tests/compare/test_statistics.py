@@ -85,6 +85,20 @@ def test_rank_test_of_ties_and_of_sides_apart() -> None:
     assert statistics.rank_test(np.array([1.0, 2.0, 2.0]), np.array([2.0, 2.0, 3.0])) > 0.1
 
 
+def test_digamma_and_trigamma_at_known_arguments() -> None:
+    euler = 0.577215664901532861
+    assert statistics.digamma(1.0) == pytest.approx(-euler, rel=1e-10)
+    assert statistics.digamma(0.5) == pytest.approx(-euler - 2 * math.log(2), rel=1e-10)
+    assert statistics.digamma(30.0) == pytest.approx(sum(1 / k for k in range(1, 30)) - euler, rel=1e-10)
+    assert statistics.trigamma(1.0) == pytest.approx(math.pi**2 / 6, rel=1e-10)
+    assert statistics.trigamma(0.5) == pytest.approx(math.pi**2 / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("x", [1e-3, 0.1, 0.5, 2.0, 40.0, 1e5])
+def test_inverse_trigamma(x: float) -> None:
+    assert statistics.inverse_trigamma(statistics.trigamma(x)) == pytest.approx(x, rel=1e-6)
+
+
 def test_satterthwaite_lies_between_the_least_degrees_and_their_sum() -> None:
     assert statistics.satterthwaite([(1.0, 5), (0.0, 3)]) == 5
     assert statistics.satterthwaite([(1.0, 5), (1.0, 5)]) == 10
@@ -127,7 +141,7 @@ def test_identical_distributions_are_rarely_told_apart(kind: str, counts: tuple[
     repeats = 1000
     generator = np.random.default_rng(sum(counts))
     sides = [list(drawn(kind, generator, (repeats, count))) for count in counts]
-    effects = _effects([made.pair(a, b) for a, b in zip(*sides, strict=True)])
+    effects = _effects([made.pair(a, b) for a, b in zip(*sides, strict=True)], in_turns=True)
     p = np.array(
         [_p_value(e, math.sqrt(e.within), statistics.satterthwaite(e.within_degrees)) for e in effects], np.float64
     )

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from layerbench.compare.match import Pair, match
+from layerbench.compare.side import BASE, NEW, Side
 from layerbench.compare.verdict import Estimate, judge
+from layerbench.records import Record
 from tests.compare import made
 
 PAIRS = 20
@@ -96,8 +98,10 @@ def test_intervals_cover_the_true_ratio() -> None:
 
 
 def of(base: list[float], new: list[float], threshold: float = THRESHOLD) -> Estimate:
-    (estimate,), _ = judge([made.pair(np.array(base), np.array(new))], threshold)
-    return estimate
+    """Among nine copies, so that there are enough records to tell that single runs do not vary."""
+    values = np.array(base)
+    estimates, _ = judge([made.pair(values, np.array(new)), *[made.pair(values, values.copy())] * 9], threshold)
+    return estimates[0]
 
 
 def test_numbers_of_one_record() -> None:
@@ -145,6 +149,68 @@ def term_of(pairs: list[Pair]) -> Counter[tuple[str, str, int]]:
     return Counter((term.parts, term.method, term.records) for term in judge(pairs, THRESHOLD)[1])
 
 
+@pytest.mark.parametrize("seed", range(PAIRS))
+def test_few_records_of_single_runs_are_not_called_different(seed: int) -> None:
+    pairs, _ = match(*made.sides(seed, noise=0.01, between=0.03))
+    estimates, (term,) = judge(pairs[:8], THRESHOLD)
+    assert (term.method, term.records) == ("none", 8)
+    assert {estimate.verdict for estimate in estimates} <= {"same", "unclear"}
+    beyond = [estimate for estimate in estimates if not 1 / 1.03 <= estimate.ratio <= 1.03]
+    assert all(estimate.verdict == "unclear" for estimate in beyond)
+    doubled, _ = match(*made.sides(seed, noise=0.01, between=0.03, factor=lambda record: 2.0))
+    assert {estimate.verdict for estimate in judge(doubled[:8], THRESHOLD)[0]} == {"slower"}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(1.02, "same"), (1.04, "unclear"), (1.49, "unclear"), (1.51, "slower"), (1 / 1.49, "unclear"), (0.66, "faster")],
+)
+def test_how_large_a_difference_of_few_single_runs_must_be(ratio: float, verdict: str) -> None:
+    (found,), _ = judge([made.pair(np.ones(6), np.full(6, ratio))], THRESHOLD)
+    assert found.verdict == verdict
+    noisy = np.array([0.2, 0.5, 1.0, 1.0, 2.0, 5.0])
+    (found,), _ = judge([made.pair(noisy, 1.6 * noisy)], THRESHOLD)
+    assert found.verdict == "unclear"
+
+
+def varying(record: Record) -> float:
+    """A fifth of the records varies by 10 % between runs, the others by 1 %."""
+    return 0.10 if made.TRUTH.records.index(record) % 5 == 0 else 0.01
+
+
+def unequal(seed: int, repetitions: int) -> list[Estimate]:
+    runs = []
+    for number in range(2 * repetitions):
+        generator = np.random.default_rng([seed, number])
+        own = {one.key: math.exp(generator.normal(0, varying(one))) for one in made.TRUTH.records}
+        runs.append(made.run(1000 * seed + number, factor=lambda record, own=own: own[record.key]))
+    pairs, _ = match(Side(BASE, runs[::2], []), Side(NEW, runs[1::2], []))
+    return judge(pairs, THRESHOLD)[0]
+
+
+def test_records_that_vary_unequally_between_runs() -> None:
+    wrong = [sum(one.verdict in ("slower", "faster") for one in unequal(seed, 5)) for seed in range(60)]
+    # One in twenty, and two standard deviations of 60.
+    assert sum(count > 0 for count in wrong) <= 6
+
+
+def test_records_that_vary_unequally_between_single_runs() -> None:
+    wrong = [one.verdict in ("slower", "faster") for seed in range(40) for one in unequal(seed, 1)]
+    assert np.mean(wrong) <= 0.05
+
+
+def test_drift_cancels_only_where_runs_were_taken_in_turns() -> None:
+    drift = {number: 1.02**number for number in range(10)}
+    runs = [made.run(k, factor=lambda record, by=by: by) for k, by in drift.items()]
+    turns, _ = match(Side(BASE, runs[::2], []), Side(NEW, runs[1::2], []))
+    widths = [
+        [math.log(one.high / one.low) for one in judge(turns, THRESHOLD, in_turns=asked)[0] if one.high and one.low]
+        for asked in (True, False)
+    ]
+    assert len(widths[0]) == len(widths[1]) == 81
+    assert np.mean(np.divide(widths[1], widths[0]) > 3) > 0.9
+
+
 def test_what_was_taken_between_runs_is_told() -> None:
     single, _ = match(*made.sides(1))
     assert term_of(single) == {("all parts", "scatter", 81): 1}
@@ -164,6 +230,7 @@ def test_one_run_against_several() -> None:
     pairs, _ = match(base, new)
     estimates, terms = judge(pairs, THRESHOLD)
     assert [term.method for term in terms] == ["runs", "scatter"]
+    assert [term.method for term in judge(pairs[:8], THRESHOLD)[1]] == ["runs"]
     assert np.mean([estimate.verdict == "slower" for estimate in estimates]) >= 0.95
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -64,6 +65,14 @@ def test_a_torn_journal_is_told(run: Path, layerbench: Layerbench) -> None:
     done = layerbench("export", run, "--format", "json")
     assert "is cut off and is not counted" in done.stderr
     assert len(json.loads(done.stdout)["records"]) == 60
+
+
+def test_a_run_that_was_cut_short_is_told(layerbench: Layerbench, tmp_path: Path) -> None:
+    made = awkward.run()
+    cut = StoredRun(made.path, msgspec.structs.replace(made.manifest, outcome="running"), made.records)
+    done = layerbench("export", stored(tmp_path, cut), "--format", "csv")
+    assert done.returncode == 0
+    assert "was cut short" in done.stderr
 
 
 def test_parquet_wants_a_file(run: Path, layerbench: Layerbench, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from layerbench import reference
+from layerbench.errors import UsageError
 from layerbench.export import export
 from layerbench.records import Record
 from layerbench.report.tables import records_frame
@@ -77,6 +78,17 @@ def test_a_cold_cache_and_a_layer_of_another_suite_are_left_out() -> None:
         "with a cold cache, where DeepBench's is hot",
         "of layers that the manifest does not have",
     ]
+
+
+def test_a_record_without_samples_is_not_called_emulated() -> None:
+    run = StoredRun(Path("x"), manifest(), [record(), record(part="backward_data", samples=[])])
+    assert export(run, "deepbench").left_out == {"without samples": 1}
+
+
+def test_a_run_of_failures_only_is_refused() -> None:
+    failed = [record(status="failed", reason="died", samples=[], part=part) for part in ("forward", "step")]
+    with pytest.raises(UsageError, match=r"no time for DeepBench's table: 2 of 2 records are left out: 2 failed$"):
+        export(StoredRun(Path("x"), manifest(), failed), "deepbench")
 
 
 def test_words_of_the_run_do_not_break_the_table(tmp_path: Path) -> None:

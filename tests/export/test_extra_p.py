@@ -13,6 +13,7 @@ from layerbench.export import export
 from layerbench.store import StoredRun
 from tests.export import awkward
 from tests.report import synthetic
+from tests.values import manifest, record
 
 EXTRAP = Path(__file__).resolve().parents[2] / ".venv" / "extrap"
 
@@ -63,11 +64,11 @@ def test_extra_p_reads_every_measured_sample(tmp_path: Path) -> None:
     assert told["parameters"] == ["nodes"]
     assert len(told["callpaths"]) == 9 * 5
     assert told["tree"]["lstm"] == ["forward", "backward_data", "backward_weights", "communication", "step"]
-    for record in run.records:
-        median, mean, repetitions = told["points"][f"{record.layer}->{record.part}|time"][str(record.nodes)]
-        assert median == pytest.approx(statistics.median(record.samples))
-        assert mean == pytest.approx(statistics.mean(record.samples))
-        assert repetitions == len(record.samples)
+    for one in run.records:
+        median, mean, repetitions = told["points"][f"{one.layer}->{one.part}|time"][str(one.nodes)]
+        assert median == pytest.approx(statistics.median(one.samples))
+        assert mean == pytest.approx(statistics.mean(one.samples))
+        assert repetitions == len(one.samples)
 
 
 def test_extra_p_reads_awkward_names(tmp_path: Path) -> None:
@@ -102,6 +103,11 @@ def test_a_line_is_ascii_and_has_a_value_in_seconds() -> None:
     assert list(lines[0]) == ["params", "callpath", "metric", "value"]
     assert [line["value"] for line in lines[:7]] == run.records[0].samples
     assert {line["metric"] for line in lines} == {"time"}
+
+
+def test_a_record_without_samples_is_not_called_emulated() -> None:
+    run = StoredRun(Path("x"), manifest(), [record(), record(part="step", samples=[])])
+    assert export(run, "extra-p").left_out == {"without samples": 1}
 
 
 def test_nothing_measured_is_refused_with_what_there_was() -> None:

@@ -134,6 +134,35 @@ def test_a_run_that_is_being_written_is_read_as_far_as_it_is(tmp_path: Path) -> 
     assert "is being written" in told
 
 
+def test_damage_is_told_while_a_run_is_being_written(tmp_path: Path) -> None:
+    run = synthetic.run(path=tmp_path / "run")
+    stored(run)
+    with (run.path / store.RECORDS).open("a") as file:
+        file.write('{"x": 1}\n{"layer": "conv')
+    held = os.open(run.path / store.RECORDS, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        damaged, busy = columns.load(run.path).warnings
+    finally:
+        os.close(held)
+    assert "line 181 is not a record" in damaged
+    assert "is being written" in busy
+
+
+def test_a_run_without_one_readable_line_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    store.create(tmp_path / "run", manifest())
+    (tmp_path / "run" / store.RECORDS).write_text('{"x": 1}\n[]\n')
+    with pytest.raises(UsageError, match=r"has no records to report \(.*line 1 is not a record.*\): complete it"):
+        columns.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1e-3])
+def test_nothing_is_computed_in_no_time(seconds: float) -> None:
+    parts = ("forward", "step", "communication")
+    frame = of(*(record(part=part, samples=[seconds] * 6) for part in parts)).records
+    assert frame["median"].isna().tolist() == [True, True, seconds < 0]
+
+
 def test_a_run_of_the_first_schema_is_read(tmp_path: Path) -> None:
     run = synthetic.run(path=tmp_path / "run")
     stored(run)

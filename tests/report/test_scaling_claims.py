@@ -167,8 +167,19 @@ def test_superlinear_at_one_count_is_not_sublinear() -> None:
 
 def test_a_figure_close_to_its_limit_has_the_decimals_that_show_it() -> None:
     finding = speed_up(observed.tables_of({"conv": {1: 8.0, 4: 2.0002}}))
-    assert finding.verdict == HOLDS
     assert "an efficiency of 99.99 % (99.99 % to 99.99 %)" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("at_four", "verdict"), [(1.9, FAILS), (1.96, UNKNOWN), (2.0, UNKNOWN), (2.04, UNKNOWN), (2.1, HOLDS)]
+)
+def test_what_launches_differ_by_is_no_difference(at_four: float, verdict: str) -> None:
+    assert speed_up(observed.tables_of({"conv": {1: 8.0, 4: at_four}})).verdict == verdict
+
+
+@pytest.mark.parametrize(("at_two", "verdict"), [(1.04, FAILS), (1.02, UNKNOWN), (0.98, UNKNOWN), (0.96, HOLDS)])
+def test_nor_is_it_a_rise_or_a_fall(at_two: float, verdict: str) -> None:
+    assert running_time(observed.tables_of({"conv": {1: 1.0, 2: at_two}})).verdict == verdict
 
 
 def test_a_type_without_the_base_has_no_speed_up() -> None:

@@ -251,7 +251,8 @@ def test_every_pass_is_set_against_the_roofline_of_a_rank() -> None:
         assert row["flops_per_rank"] == pytest.approx(2 * macs / row["median"])
         assert row["roof_flops"] == pytest.approx(min(1e11, 1e10 * 2 * macs / moved))
         assert row["fraction_of_roofline"] == pytest.approx(row["flops_per_rank"] / row["roof_flops"])
-        assert row["bound"] == "memory"
+        assert row["bound"] == ("memory" if row["fraction_of_roofline"] <= 1 else "cache")
+    assert set(frame.loc[frame["kind"] == "fc", "bound"]) == {"", "memory", "cache"}
     conv = frame[(frame["layer"] == "conv2") & (frame["part"] == "forward")]
     assert (conv["roof_flops"] == 1e11).all()
     assert (conv["bound"] == "computation").all()

@@ -17,6 +17,7 @@ from layerbench.errors import StoreError, UsageError
 from layerbench.records import Roofline
 from layerbench.report import columns, report, tables, twins, write
 from layerbench.report.figure import can_draw
+from layerbench.report.frame_csv import csv as csv_of
 from layerbench.store import StoredRun
 from tests.report import synthetic
 from tests.report.synthetic import stored
@@ -142,18 +143,42 @@ def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path, obstacle: st
     assert "\n" not in str(raised.value)
 
 
-def test_a_disk_that_fills_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("after", [1, 8])
+def test_a_disk_that_fills_leaves_the_old_report_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
     run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
     before = {path: path.read_bytes() for path in report([run], html=False)}
+    newer = synthetic.run(path=tmp_path / "newer", batch=32, **SMALL)
+    write_bytes, written = Path.write_bytes, []
 
     def full(path: Path, contents: bytes) -> int:
+        written.append(path)
+        if len(written) < after:
+            return write_bytes(path, contents)
         with path.open("wb") as file:
             file.write(contents[: len(contents) // 2])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StoreError, match="No space left on device"):
-        report([run], html=False)
+        report([stored(newer)], run / "report", html=False)
+    assert len(written) == after
+    assert {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()} == before
+    assert not list((run / "report").glob(".draft*"))
+
+
+def test_a_crash_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    before = {path: path.read_bytes() for path in report([run], html=False)}
+    newer = stored(synthetic.run(path=tmp_path / "newer", batch=32, **SMALL))
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(twins, "rendered", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        report([newer], run / "report", html=False)
     assert {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()} == before
 
 
@@ -204,4 +229,4 @@ def test_a_report_is_the_same_every_time(tmp_path: Path) -> None:
 
 def test_a_table_without_words_or_rows_is_written_too() -> None:
     frame = columns.of_records(Path("run"), synthetic.run().manifest, []).records
-    assert write.csv(frame).decode().count("\n") == 1
+    assert csv_of(frame).decode().count("\n") == 1

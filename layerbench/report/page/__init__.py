@@ -57,7 +57,8 @@ def render(tables: Tables, claims: pd.DataFrame | None) -> bytes:
     drawn = {chart.id: chart for section in (*before, *after) for chart in section.charts}
     library, program = get_plotlyjs(), "\n".join(_text(name) for name in _SCRIPTS)
     letters = words.letters(tables)
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_text("page.html.jinja"))
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=words.visible)
+    template = environment.from_string(_text("page.html.jinja"))
     page = template.render(
         title=markdown.title(tables),
         heads=overview.heads(tables),

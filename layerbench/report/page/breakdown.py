@@ -72,7 +72,7 @@ def section(tables: Tables) -> Section:
         "breakdown",
         "Parts of a step",
         "Medians of each part, summed over the layers of a type. All communication is exposed. The parts need not add "
-        "up to the step: the median of a sum is not the sum of medians.",
+        "up to the step: of each part the slowest rank counts, and ranks wait for one another.",
         charts,
         keys,
         [MODE],

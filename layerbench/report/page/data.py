@@ -108,7 +108,7 @@ def _coded(column: pd.Series[Any]) -> tuple[np.ndarray, list[str]]:
     import pandas as pd
 
     codes, distinct = pd.factorize(column.astype("str"))
-    return codes, [str(word) for word in distinct]
+    return codes, [words.visible(str(word)) for word in distinct]
 
 
 def _rounded(values: np.ndarray, digits: int) -> np.ndarray:

@@ -86,11 +86,11 @@ def when(manifest: Manifest) -> str:
     """From when to when, and how it ended: ``2 January 2026, 03:04 to 03:06 UTC; complete``."""
     start, end = _time(manifest.start), _time(manifest.end)
     if start is None:
-        return manifest.outcome
+        return describe.outcome(manifest)
     told = f"{start.day} {start:%B %Y, %H:%M}"
     if end is not None:
         told += f" to {end:%H:%M}" if end.date() == start.date() else f" to {end.day} {end:%B %Y, %H:%M}"
-    return f"{told} UTC; {manifest.outcome}"
+    return f"{told} UTC; {describe.outcome(manifest)}"
 
 
 def _time(text: str) -> datetime | None:

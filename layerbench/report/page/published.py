@@ -58,9 +58,14 @@ def section(tables: Tables) -> Section | None:
     )
 
 
+def _timed(tables: Tables) -> pd.DataFrame:
+    """Shapes that have a time of ours to compare."""
+    return tables.reference[tables.reference["median"].notna()]
+
+
 def _marked(tables: Tables) -> pd.DataFrame:
     """The frame, with what is to be known of each of our records."""
-    frame = tables.reference
+    frame = _timed(tables)
     if frame.empty:
         return frame
     keys, marks = ["run", "layer", "part", "nodes"], ["placement", "ci_method", "noisy", "throttled"]
@@ -171,7 +176,7 @@ def _bar(
 
 def _numbers(tables: Tables) -> Table:
     several, letters = len(tables.runs) > 1, words.letters(tables)
-    frame = tables.reference
+    frame = _timed(tables)
     rows = [
         [
             *([letters[str(row.run)]] if several else []),

@@ -160,7 +160,7 @@ def speed_up(tables: Tables) -> Chart:
 def efficiency(tables: Tables) -> Chart:
     """Speed-up as a fraction of the ideal one."""
     types = tables.layer_types
-    top = max(1.0, float(types["efficiency_high"].max()), float(types["efficiency"].max()))
+    top = max(1.0, span(types, EFFICIENCY)[1])
     share = axis("", range=[0, 1.08 * top], tickformat=".0%")
 
     def told(row: Any) -> str:

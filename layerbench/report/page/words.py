@@ -10,6 +10,7 @@ from layerbench import units
 from layerbench.report import cells, describe
 from layerbench.report.layer_types import kind_order
 from layerbench.report.tables import Tables
+from layerbench.suite_format import printable
 
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 """Seconds of each unit that a duration may be told in."""
@@ -78,8 +79,14 @@ def lacking(missing: str) -> str:
 
 def escaped(text: object) -> str:
     """Text as a chart shows it, on one line: a chart takes a few tags and entities for markup."""
-    flat = " ".join(str(text).split())
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return cells.flat(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def visible(value: Any) -> Any:
+    """Text from a run with its control characters escaped, lines kept; what the page itself is made of as it is."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 def lines(head: object, *rest: str) -> str:
@@ -97,7 +104,7 @@ def _broken(line: str) -> list[str]:
 
 def shortened(name: object, most: int = 22) -> str:
     """A long name without its middle, as an axis shows it."""
-    text = " ".join(str(name).split())
+    text = cells.flat(name)
     return escaped(text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}")
 
 

@@ -72,7 +72,7 @@ def _steps(tables: Tables) -> pd.DataFrame:
     parts = []
     for label, run in tables.runs.items():
         chosen = ((run.records["part"] == "step") & (run.records["status"] == "ok")).to_numpy()
-        places = np.flatnonzero(chosen & (run.samples.counts > 1))
+        places = np.flatnonzero(chosen & (run.samples.counts > 1) & run.records["median"].notna())
         names = ["layer", "kind", "nodes", "placement", "noisy", "throttled", "median", "sample_count"]
         of_run = run.records.iloc[places][names].assign(run=label, row=places, spread=_spread(run, places))
         order = np.lexsort([of_run["nodes"], of_run["layer"].cat.codes])
@@ -124,7 +124,8 @@ def _axis(panel: Any, relative: pd.Series[float], spread: float) -> None:
 
     scale = 200 * spread
     low, high = (math.asinh(100 * float(end) / scale) for end in (relative.min(), relative.max()))
-    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
+    beyond = 0.04 * (high - low) or 0.04
+    low, high = low - beyond, high + beyond
     panel.set_xscale("asinh", linear_width=scale)
     panel.set_xlim(scale * math.sinh(low), scale * math.sinh(high))
     panel.xaxis.set_major_locator(FixedLocator(_ticks(low, high, scale)))

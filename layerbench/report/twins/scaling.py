@@ -211,7 +211,7 @@ def _speedup_axis(panel: Any, tables: Tables, rows: pd.DataFrame) -> float:
 
 
 def _efficiency_axis(panel: Any, tables: Tables, rows: pd.DataFrame) -> float:
-    most = max(1.0, float(rows[["efficiency", "efficiency_high"]].max().max()))
+    most = max(1.0, span(rows, EFFICIENCY)[1])
     panel.set_ylim(-6 * most, 108 * most)
     panel.plot(panel.get_xlim(), [100, 100], **_IDEAL, gid="efficiency:ideal")
     panel.set_ylabel("efficiency (%)")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from layerbench.errors import StoreError, UsageError
-from layerbench.export import replace
+from layerbench.files import replace
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""A frame as CSV: what the report's files and the export have in common."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV, with seconds, bytes and counts as plain numbers; what is not known is empty."""
+    import pyarrow as pa
+    from pyarrow.csv import write_csv
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    words = [
+        pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema
+    ]
+    out = io.BytesIO()
+    write_csv(table.cast(pa.schema(words)), out)
+    return out.getvalue()
