@@ -102,7 +102,10 @@ class Host:
     """The processor this rank is pinned to, timed by ``time.perf_counter_ns``."""
 
     name = "host"
-    bandwidth_source = "the better of a = b + c (24 bytes an element) and reading only, on float64 arrays that exceed the last-level cache"
+    bandwidth_source = (
+        "the better of a = b + c (24 bytes an element) and of reading alone, "
+        "with float64 arrays that exceed the last-level cache"
+    )
 
     def __init__(self) -> None:
         self._flush_buffer: np.ndarray | None = None

@@ -130,13 +130,17 @@ def _columns(batches: Iterable[Sequence[Record]], manifest: Manifest) -> tuple[p
         builder.add(batch)
     columns, values, counts = builder.finish()
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else counts
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame(columns, copy=False)
     kept = _latest(frame)
     if len(kept) < len(frame):
         frame = frame.iloc[kept].reset_index(drop=True)
         starts, counts = starts[kept], counts[kept]
     samples = Samples(values, starts, counts)
-    return _derived(frame, samples, manifest), samples
+    # One column after another: a frame put beside another would be copied whole.
+    for derived in (_derived(frame, samples), _against_roofline(frame, manifest)):
+        for name, column in derived:
+            frame[name] = column
+    return frame, samples
 
 
 class _Builder:
@@ -229,10 +233,9 @@ def _latest(frame: pd.DataFrame) -> np.ndarray:
     return kept
 
 
-def _derived(frame: pd.DataFrame, samples: Samples, manifest: Manifest) -> pd.DataFrame:
-    """Add what follows from a record's own figures, its samples, and the run's roofline."""
+def _derived(frame: pd.DataFrame, samples: Samples) -> Iterator[tuple[str, Any]]:
+    """What follows from a record's own figures and its samples."""
     import numpy as np
-    import pandas as pd
 
     ok = (frame["status"] == "ok").to_numpy()
     median, low, high = intervals(samples.values, samples.starts, np.where(ok, samples.counts, 0))
@@ -245,18 +248,12 @@ def _derived(frame: pd.DataFrame, samples: Samples, manifest: Manifest) -> pd.Da
     with np.errstate(divide="ignore", invalid="ignore"):
         flops = np.where((macs > 0) & (median > 0), 2 * macs / median, np.nan)
         intensity = np.where((macs > 0) & (moved > 0), macs / moved, np.nan)
-    derived = pd.DataFrame(
-        {
-            "sample_count": samples.counts,
-            "median": median,
-            "ci_low": low,
-            "ci_high": high,
-            "flops": flops,
-            "macs_per_byte": intensity,
-        }
-    )
-    whole = pd.concat([frame, derived], axis=1)
-    return pd.concat([whole, _against_roofline(whole, manifest)], axis=1)
+    yield "sample_count", samples.counts
+    yield "median", median
+    yield "ci_low", low
+    yield "ci_high", high
+    yield "flops", flops
+    yield "macs_per_byte", intensity
 
 
 def _is_time(seconds: np.ndarray, communication: np.ndarray) -> Any:
@@ -266,7 +263,7 @@ def _is_time(seconds: np.ndarray, communication: np.ndarray) -> Any:
     return np.isfinite(seconds) & np.where(communication, seconds >= 0, seconds > 0)
 
 
-def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> Iterator[tuple[str, Any]]:
     """How each pass stands to the ceilings of one rank; see :func:`layerbench.report.tables.records_frame`."""
     import numpy as np
     import pandas as pd
@@ -287,11 +284,7 @@ def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
         # Beyond what memory gives only a cache can be: operands of the repetition before are still there.
         by_bytes = np.where(of_one > slope, "cache", "memory")
         bound = np.where(same, np.where(slope < ceilings.flops, by_bytes, "computation"), "")
-    return pd.DataFrame(
-        {
-            "flops_per_rank": of_one,
-            "roof_flops": roof,
-            "fraction_of_roofline": of_one / roof,
-            "bound": pd.Categorical(bound, categories=["", "cache", "computation", "memory"]),
-        }
-    )
+    yield "flops_per_rank", of_one
+    yield "roof_flops", roof
+    yield "fraction_of_roofline", of_one / roof
+    yield "bound", pd.Categorical(bound, categories=["", "cache", "computation", "memory"])

@@ -48,7 +48,7 @@ def reference(tables: Tables) -> Twin | None:
     words = dict.fromkeys(("run", "layer", "part"), "str")
     marked = tables.records[[*_KEY, "placement", "noisy", "throttled"]].astype(words)
     numbers = frame.astype({**words, "kind": "str"}).merge(marked, how="left", on=_KEY)
-    groups = [(key, rows) for key, rows in numbers.groupby(_KEY, sort=False)]
+    groups = numbers.groupby(_KEY, sort=False)
     kept: list[Any] = []
     bars = 0
     for key, rows in groups:
@@ -63,7 +63,9 @@ def reference(tables: Tables) -> Twin | None:
         caption=captions.joined(
             captions.how(tables),
             "Grey: published by DeepBench, one device, same shape, pass and dtype. Bars on ours: the 95 % interval.",
-            f"Drawn are the first {len(kept)} of {len(groups):,} layers' passes." if len(kept) < len(groups) else "",
+            f"Drawn are the first {len(kept)} of {groups.ngroups:,} layers' passes."
+            if len(kept) < groups.ngroups
+            else "",
             captions.marks(tables, numbers, "Hollow and hatched"),
         ),
         alt=_alt(numbers),
