@@ -137,9 +137,11 @@ def compare(
     if were.manifest.options.kernels == are.manifest.options.kernels:
         differences += _other_kernels(pairs)
     if differences and not force:
+        # Some options make every record another measurement: forcing would end with nothing to compare.
+        otherwise = ", or add --force" if pairs else ""
         raise UsageError(
             f"BASE and NEW differ in what no time can be compared across: {'; '.join(differences)}; "
-            "compare runs of equal hardware and options, or add --force"
+            f"compare runs of equal hardware and options{otherwise}"
         )
     for side in (were, are):
         if side.warnings and not any(run.records for run in side.runs):

@@ -12,6 +12,7 @@ import numpy as np
 from layerbench.compare.between import (
     LARGE_FACTOR,
     LEAST_RECORDS,
+    location,
     moderated,
     single_run_variance,
     variance_of_runs,
@@ -47,7 +48,8 @@ class Estimate:
     Attributes
     ----------
     ratio
-        Of the medians, NEW over BASE: above 1 is slower. Of several runs, the geometric means of their medians.
+        Of the medians, NEW over BASE: above 1 is slower. Of several runs, the geometric mean of the pairs' ratios, or
+        the ratio of geometric means of runs' medians, of five runs up without the fifth at either end.
     low, high
         Its 95 % interval; None of too few samples.
     p_value
@@ -55,7 +57,7 @@ class Estimate:
     verdict
         See :func:`judge`.
     base_seconds
-        The median; the geometric mean of several runs' medians.
+        The median; of several runs, the geometric mean of their medians, without these ends.
     """
 
     ratio: float
@@ -209,8 +211,8 @@ def _effects(pairs: Sequence[Pair], in_turns: bool) -> list[_Effect]:
         once = len(base) == len(new) == 1
         effects.append(
             _Effect(
-                log_ratio=math.fsum(new) / len(new) - math.fsum(base) / len(base),
-                log_base=math.fsum(base) / len(base),
+                log_ratio=(location(np.subtract(new, base).tolist()) if paired else location(new) - location(base)),
+                log_base=location(base),
                 within=math.fsum(variance for variance, _ in parts),
                 within_degrees=parts,
                 runs_variance=between,

@@ -28,7 +28,7 @@ JOB = (
 )
 RUNS = 60
 PAIRS = 20
-REPETITIONS = (1, 3, 5)
+REPETITIONS = (1, 3, 5, 7)
 SLOW_DOWN = 1.10
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from layerbench.compare import between
+from layerbench.compare.statistics import student_quantile
 
 SEED = 11
 
@@ -129,3 +130,32 @@ def test_unequal_numbers_of_runs_are_pooled() -> None:
     assert variance == pytest.approx((2.0 + 6.0) / 3 * (1 / 2 + 1 / 3))
     assert between.variance_of_runs([1.0], [2.0], paired=False) == (0.0, 0)
     assert math.isclose(between.variance_of_runs([1.0], [2.0, 4.0], paired=False)[0], 2.0 * 1.5)
+
+
+def test_one_run_in_five_may_be_spoilt_without_a_trace() -> None:
+    sound = [0.01, 0.02, 0.03, 0.04]
+    assert between.location([*sound, 0.5]) == between.location([*sound, 7.0])
+    assert between.location([0.01, 0.02, 0.03]) == pytest.approx(0.02)
+    base = [0.0] * 5
+    spoilt, degrees = between.variance_of_runs(base, [*sound, 7.0], paired=True)
+    assert (spoilt, degrees) == (between.variance_of_runs(base, [*sound, 0.5], paired=True)[0], 2)
+
+
+def test_the_variance_of_a_trimmed_mean_is_yuens() -> None:
+    # Of 1, 2, 4, 8, 90 the ends are drawn in to 2, 2, 4, 8, 8, whose squares about 4.8 are 36.8; three are kept.
+    variance, degrees = between.variance_of_runs([0.0] * 5, [1.0, 2.0, 4.0, 8.0, 90.0], paired=True)
+    assert variance == pytest.approx(36.8 / (3 * 2))
+    assert degrees == 2
+    pooled, more = between.variance_of_runs([1.0, 2.0, 4.0, 8.0, 90.0], [3.0] * 5, paired=False)
+    assert pooled == pytest.approx(36.8 / 4 * (1 / 3 + 1 / 3))
+    assert more == 4
+
+
+def test_trimmed_intervals_hold_the_truth() -> None:
+    generator = np.random.default_rng(11)
+    missed = 0
+    for _ in range(2000):
+        values = generator.normal(size=7).tolist()
+        variance, degrees = between.variance_of_runs([0.0] * 7, values, paired=True)
+        missed += abs(between.location(values)) > student_quantile(degrees) * math.sqrt(variance)
+    assert 0.03 < missed / 2000 < 0.07

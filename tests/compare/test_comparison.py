@@ -154,6 +154,13 @@ def test_other_hardware_is_refused_or_forced(tmp_path: Path) -> None:
     assert len(found.rows) == 81
 
 
+def test_force_is_not_offered_where_nothing_would_match(tmp_path: Path) -> None:
+    one, other = (synthetic.run(path=Path(), nodes=[1], batch=batch) for batch in (8, 16))
+    with pytest.raises(UsageError, match="batch: 8 in BASE, 16 in NEW") as refused:
+        compare(*folders(tmp_path, one, other))
+    assert "--force" not in str(refused.value)
+
+
 def test_other_kernels_are_refused_also_where_auto_chose_them(tmp_path: Path) -> None:
     chosen = [
         msgspec.structs.replace(record, kernels="numpy") if record.layer == "lstm" else record

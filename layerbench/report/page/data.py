@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TABLE_BYTES = 2_000_000
+TABLE_BYTES = 1_600_000
 """Of the records that the page holds: more would make a file that nobody sends."""
 
 ROW_BYTES = 110
 """Of a record without its words, which are held once."""
 
-SAMPLES = 220_000
+SAMPLES = 120_000
 """Samples of all records together; a sample is some six bytes."""
 
 OF_A_RECORD = 200
