@@ -39,7 +39,6 @@ def series(
     *,
     pen: Pen,
     scale: float = 1.0,
-    rings: bool = True,
     shift: float = 0.0,
 ) -> None:
     """Draw a type of a run: its lines, its intervals, its markers, and the marks around them.
@@ -52,8 +51,6 @@ def series(
         Name of what is drawn, to which each artist adds its own.
     scale
         By which values are divided.
-    rings
-        Whether to mark what is noisy or throttled.
     shift
         Points to the right, so that one series does not hide another.
     """
@@ -78,7 +75,7 @@ def series(
             _points(axes, points, curve, style, scale, f"{gid}:{placement}", pen, moved)
             for mark, drawn in (("noisy", ring), ("throttled", square)):
                 marked = points[points[mark]]
-                if rings and len(marked):
+                if len(marked):
                     values = marked[curve.value] / scale
                     axes.plot(
                         marked["nodes"],

@@ -185,7 +185,7 @@ def _curves(axes: Any, types: pd.DataFrame, curve: Curve, scale: float = 1.0) ->
     for kind in kinds:
         rows = types[types["kind"] == kind]
         style, gid = look(kind, kinds), f"{curve.gid}:{kind}"
-        series(axes, rows, curve, style, gid, pen=OVERVIEW, scale=scale, rings=curve is TIME)
+        series(axes, rows, curve, style, gid, pen=OVERVIEW, scale=scale)
         offset = (kinds.index(kind) - (len(kinds) - 1) / 2) * 0.05
         incomplete(axes, rows, curve, style, gid, pen=OVERVIEW, offset=offset)
 

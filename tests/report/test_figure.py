@@ -180,7 +180,9 @@ def test_noisy_points_are_ringed_and_only_they() -> None:
 
     _, picture = drawn(synthetic.run(change=change))
     assert list(artist(picture, "time:fc:measured:noisy").get_xdata()) == [2]
-    assert {gid for gid in gids(picture) if gid.endswith("noisy")} == {"time:fc:measured:noisy"}
+    assert {gid for gid in gids(picture) if gid.endswith("noisy")} == {
+        f"{panel}:fc:measured:noisy" for panel in ("time", "speedup")
+    }
     assert "did not shrink to ±1 %" in words(picture)
 
 
@@ -191,7 +193,9 @@ def test_throttled_points_have_a_square_around_them_and_only_they() -> None:
     _, picture = drawn(synthetic.run(change=change))
     square = artist(picture, "time:lstm:emulated:throttled")
     assert (list(square.get_xdata()), square.get_marker()) == ([4], "s")
-    assert {gid for gid in gids(picture) if gid.endswith("throttled")} == {"time:lstm:emulated:throttled"}
+    assert {gid for gid in gids(picture) if gid.endswith("throttled")} == {
+        f"{panel}:lstm:emulated:throttled" for panel in ("time", "speedup")
+    }
     assert "Throttled: the device ran below its usual clock" in " ".join(words(picture).split())
 
 
