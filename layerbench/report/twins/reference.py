@@ -41,10 +41,9 @@ class _Line(NamedTuple):
 
 def reference(tables: Tables) -> Twin | None:
     """Log bars of published times and ours; None where nothing published is of the same shape."""
-    frame = getattr(tables, "reference", None)
-    if frame is None or frame["median"].isna().all():
+    frame = tables.reference[tables.reference["median"].notna()]
+    if frame.empty:
         return None
-    frame = frame[frame["median"].notna()]
     words = dict.fromkeys(("run", "layer", "part"), "str")
     marked = tables.records[[*_KEY, "placement", "noisy", "throttled"]].astype(words)
     numbers = frame.astype({**words, "kind": "str"}).merge(marked, how="left", on=_KEY)
