@@ -197,19 +197,19 @@ def matches(
 
     if missing := [name for name in _NEEDED if name not in records]:
         raise UsageError(f"records need the columns {', '.join(_NEEDED)}: {', '.join(missing)} missing")
-    known = [*_NEEDED, *(name for name in _AS_DEEPBENCH if name in records)]
-    frame = pd.DataFrame({name: pd.Series(records[name]).to_numpy() for name in known})
-    comparable = (frame["ranks"] == 1) & frame["part"].isin(PASSES)
+    there = [*_NEEDED, *(name for name in _AS_DEEPBENCH if name in records)]
+    columns = {name: pd.Series(pd.Series(records[name]).array) for name in there}
+    comparable = (columns["ranks"] == 1) & columns["part"].isin(PASSES)
     for name, value in _AS_DEEPBENCH.items():
-        if name in frame:
-            comparable &= frame[name] == value
+        if name in columns:
+            comparable &= columns[name] == value
     searched = published() if times is None else times
     sizes = _sizes(searched)
     shapes = {layer.name: layer for layer in layers if objection(layer) is None and _near(layer, sizes)}
-    comparable &= frame["layer"].isin(list(shapes))
+    comparable &= columns["layer"].isin(list(shapes))
     wanted = []
     names = ("layer", "part", "nodes", "batch", "dtype")
-    for name, part, nodes, batch, dtype in zip(*(frame.loc[comparable, each] for each in names), strict=True):
+    for name, part, nodes, batch, dtype in zip(*(columns[each][comparable] for each in names), strict=True):
         if listed := params_of(shapes[name], batch, part):
             op, params = listed
             wanted.append((name, part, nodes, dtype, op, pass_of(op, part), params))

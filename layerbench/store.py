@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,8 @@ RECORDS = "records.jsonl"
 LAUNCHES = "launches"
 TORN = "records.torn"
 
-CHUNK_BYTES = 16 * 2**20
-"""Of a journal that are read at a time: what is decoded of them must not fill the memory."""
+CHUNK_BYTES = 2**18
+"""Of a journal that are read at a time: what is decoded of them then stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,35 @@ def load(path: Path | str) -> StoredRun:
     return StoredRun(path, manifest, list(latest.values()), warnings)
 
 
-def batches(path: Path, warnings: list[str]) -> Iterator[list[Record]]:
-    """The records of a run folder as they stand in its journal, some thousands at a time.
+def ranges(path: Path, size: int) -> list[tuple[int, int]]:
+    """Where a journal can be divided: from byte to byte, at the ends of lines, each ``size`` or little more.
 
-    A line that is no record is left out and told in ``warnings``. What became of several records with one key is the
-    reader's affair: see :class:`StoredRun`.
+    Raises
+    ------
+    StoreError
+        If the journal cannot be read.
+    """
+    name = path / RECORDS
+    found, start = [], 0
+    try:
+        with name.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            while start < end:
+                file.seek(min(start + size, end))
+                file.readline()
+                found.append((start, min(file.tell(), end)))
+                start = found[-1][1]
+    except OSError as error:
+        raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
+    return found
+
+
+def batches(path: Path, warnings: list[str], start: int = 0, stop: int | None = None) -> Iterator[list[Record]]:
+    """The records of a run folder as they stand in its journal, some hundreds at a time.
+
+    Read is from byte ``start``, where a line begins, to ``stop`` or the end. A line that is no record is left out and
+    told in ``warnings``, its number counted from there. What became of several records with one key is the reader's
+    affair: see :class:`StoredRun`.
 
     Raises
     ------
@@ -195,7 +220,10 @@ def batches(path: Path, warnings: list[str]) -> Iterator[list[Record]]:
     before, torn = 0, b""
     try:
         with name.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
+            file.seek(start)
+            left = sys.maxsize if stop is None else stop - start
+            while chunk := file.read(min(CHUNK_BYTES, left)):
+                left -= len(chunk)
                 whole, newline, torn = (torn + chunk).rpartition(b"\n")
                 if newline:
                     yield _decoded(decoder, whole, name, before, warnings)

@@ -19,7 +19,7 @@ REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
     ("cgroups", "errors", "topology", "units"),
-    ("environment", "files", "guard", "launch", "layers", "pinning"),
+    ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
     ("device", "records", "suite_format"),
     ("assignment", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),

@@ -1,21 +1,22 @@
 """From journals to columns: a run's records as one frame, and all of its samples as one array.
 
 A record is a value with a list in it; a million of them do not fit the memory of a small machine. They are therefore
-turned into columns some thousands at a time.
+turned into columns some hundreds at a time, and those of a large journal by several processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import attrgetter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerbench import store
 from layerbench.errors import UsageError
+from layerbench.processes import in_processes
 from layerbench.records import Manifest, Record
+from layerbench.report.pieces import Piece, taken_apart, together
 from layerbench.stats import intervals
 from layerbench.suite_format import printable
 
@@ -23,18 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_LISTS = ("samples", "rank_medians")
-
-_WORDS = (
-    *("layer", "kind", "part", "dtype", "kernels", "algorithm", "device", "cache"),
-    *("placement", "network", "ci_method", "status", "reason"),
-)
-"""Fields with few distinct values among many records."""
+PIECE_BYTES = 64 * 2**20
+"""Of a journal, that one process reads at a time; a smaller one is not worth a process."""
 
 _CUT_OFF = "is cut off and is not counted"
 """The end of the store's warning of a last line that is no whole one."""
-
-FIELDS = tuple(name for name in Record.__struct_fields__ if name not in _LISTS)
 
 
 @dataclass(frozen=True)
@@ -89,9 +83,9 @@ def load(path: Path) -> RunColumns:
     """
     manifest = store.load_manifest(path)
     busy = store.being_written(path)
-    warnings: list[str] = []
     with store.collector_paused():
-        records, samples = _columns(store.batches(path, warnings), manifest)
+        pieces, warnings = _pieces(path)
+        records, samples = _columns(pieces, manifest)
     if records.empty:
         why = f" ({printable(warnings[0])})" if warnings else ""
         raise UsageError(
@@ -99,6 +93,23 @@ def load(path: Path) -> RunColumns:
             f"--output {path} and --resume"
         )
     return RunColumns(path, manifest, records, samples, with_state(path, manifest, warnings, busy=busy))
+
+
+def _pieces(path: Path) -> tuple[list[Piece], list[str]]:
+    """A run's records, and what was wrong with its journal."""
+    ranges = store.ranges(path, PIECE_BYTES)
+    if len(ranges) > 1:
+        told = in_processes([partial(_piece, path, *each) for each in ranges])
+        if not any(warnings for _, warnings in told):
+            return [piece for piece, _ in told], []
+        # Read it from the front: only then is known in which line something is wrong.
+    piece, warnings = _piece(path)
+    return [piece], warnings
+
+
+def _piece(path: Path, start: int = 0, stop: int | None = None) -> tuple[Piece, list[str]]:
+    warnings: list[str] = []
+    return taken_apart(store.batches(path, warnings, start, stop)), warnings
 
 
 def with_state(path: Path, manifest: Manifest, warnings: Sequence[str], *, busy: bool) -> list[str]:
@@ -118,17 +129,14 @@ def with_state(path: Path, manifest: Manifest, warnings: Sequence[str], *, busy:
 
 def of_records(path: Path, manifest: Manifest, records: Sequence[Record], warnings: Sequence[str] = ()) -> RunColumns:
     """The same of records at hand."""
-    return RunColumns(path, manifest, *_columns([records], manifest), warnings=list(warnings))
+    return RunColumns(path, manifest, *_columns([taken_apart([records])], manifest), warnings=list(warnings))
 
 
-def _columns(batches: Iterable[Sequence[Record]], manifest: Manifest) -> tuple[pd.DataFrame, Samples]:
+def _columns(pieces: Sequence[Piece], manifest: Manifest) -> tuple[pd.DataFrame, Samples]:
     import numpy as np
     import pandas as pd
 
-    builder = _Builder()
-    for batch in batches:
-        builder.add(batch)
-    columns, values, counts = builder.finish()
+    columns, values, counts = together(pieces)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else counts
     frame = pd.DataFrame(columns, copy=False)
     kept = _latest(frame)
@@ -141,81 +149,6 @@ def _columns(batches: Iterable[Sequence[Record]], manifest: Manifest) -> tuple[p
         for name, column in derived:
             frame[name] = column
     return frame, samples
-
-
-class _Builder:
-    """Columns of the batches so far."""
-
-    def __init__(self) -> None:
-        self._codes: dict[str, dict[str, int]] = {name: {} for name in _WORDS}
-        self._parts: dict[str, list[Any]] = {name: [] for name in (*FIELDS, "slowest_rank")}
-        self._values: list[Any] = []
-        self._counts: list[Any] = []
-
-    def add(self, batch: Sequence[Record]) -> None:
-        import numpy as np
-
-        if not batch:
-            return
-        for name, column in zip(FIELDS, zip(*map(attrgetter(*FIELDS), batch), strict=True), strict=True):
-            codes = self._codes.get(name)
-            if codes is not None:
-                for word in dict.fromkeys(column):
-                    codes.setdefault(word, len(codes))
-                self._parts[name].append(np.fromiter(map(codes.__getitem__, column), np.int32, len(column)))
-            else:
-                self._parts[name].append(_array(name, column))
-        medians = [record.rank_medians for record in batch]
-        slowest = [of_ranks.index(max(of_ranks)) if len(of_ranks) > 1 else None for of_ranks in medians]
-        self._parts["slowest_rank"].append(_array("slowest_rank", slowest))
-        lists = [record.samples for record in batch]
-        counts = np.fromiter(map(len, lists), np.int64, len(lists))
-        self._counts.append(counts)
-        self._values.append(np.fromiter(chain.from_iterable(lists), np.float64, int(counts.sum())))
-
-    def finish(self) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-        import numpy as np
-        import pandas as pd
-
-        if not self._counts:
-            self.add_nothing()
-        columns: dict[str, Any] = {}
-        for name, parts in self._parts.items():
-            codes = self._codes.get(name)
-            if codes is not None:
-                columns[name] = pd.Categorical.from_codes(
-                    np.concatenate(parts), categories=pd.Index(list(codes), dtype="str")
-                )
-            else:
-                columns[name] = pd.concat([pd.Series(part) for part in parts], ignore_index=True)
-            parts.clear()
-        return columns, np.concatenate(self._values), np.concatenate(self._counts)
-
-    def add_nothing(self) -> None:
-        """Empty columns of the right types, of a run without records."""
-        import numpy as np
-
-        for name, parts in self._parts.items():
-            parts.append(np.array([], np.int32) if name in self._codes else _array(name, []))
-        self._counts.append(np.array([], np.int64))
-        self._values.append(np.array([], np.float64))
-
-
-def _array(name: str, column: Sequence[Any]) -> Any:
-    """A column's values; whole numbers too large for 64 bits, which no real layer reaches, as floating point."""
-    import numpy as np
-    import pandas as pd
-
-    if name in ("bytes_weights_reread", "slowest_rank"):
-        return pd.array(list(column), dtype="Int64")
-    if name == "verified":
-        return pd.array(list(column), dtype="boolean")
-    if name in ("modelled_seconds", "relative_error"):
-        return np.array(column, np.float64)
-    try:
-        return np.array(column, np.bool_ if column and isinstance(column[0], bool) else np.int64)
-    except OverflowError:
-        return np.array(column, np.float64)
 
 
 def _latest(frame: pd.DataFrame) -> np.ndarray:

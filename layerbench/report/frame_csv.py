@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 def csv(frame: pd.DataFrame) -> bytes:
     """A frame as CSV, with seconds, bytes and counts as plain numbers; what is not known is empty."""
+    out = io.BytesIO()
+    write(frame, out)
+    return out.getvalue()
+
+
+def write(frame: pd.DataFrame, out: BinaryIO) -> None:
+    """The same into a file, which the text of a large frame then need not be held for."""
     import pyarrow as pa
     from pyarrow.csv import write_csv
 
@@ -18,6 +25,4 @@ def csv(frame: pd.DataFrame) -> bytes:
     words = [
         pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema
     ]
-    out = io.BytesIO()
     write_csv(table.cast(pa.schema(words)), out)
-    return out.getvalue()

@@ -10,7 +10,7 @@ from layerbench.report import cells
 from layerbench.report.axes import log_axis, node_axis
 from layerbench.report.columns import row_tuples
 from layerbench.report.curves import SPEEDUP, TIME, Curve, cross, incomplete, series, span, unit_of
-from layerbench.report.marks import INK, OVERVIEW, look
+from layerbench.report.marks import INK, OVERVIEW, look, ring, square
 from layerbench.report.tables import Tables
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ MANY_LAYERS = 20
 
 MANY_BARS = 16
 """More bars than this carry no numbers."""
+
+_NUMBER = 5.0
+"""Points: from the top of a bar to the middle of the number above it."""
 
 
 def running_time(axes: Any, tables: Tables) -> None:
@@ -71,15 +74,7 @@ def communication(axes: Any, tables: Tables) -> None:
             share = 100 * row.communication_share
             (bar,) = axes.bar(x, share, width * 0.9, edgecolor=colour, **_fill(colour, row.placement))
             bar.set_gid(f"share:{kind}:{row.nodes}")
-            if numbered:
-                axes.annotate(
-                    _percent(share),
-                    (x, share),
-                    xytext=(0, 2),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize="small",
-                )
+            _above(axes, x, share, row, numbered=numbered)
     axes.set_ylim(0, top * 1.12)
     axes.set_xticks(range(len(counts)), [str(count) for count in counts])
     axes.set_xlim(-0.6, len(counts) - 0.4)
@@ -88,6 +83,22 @@ def communication(axes: Any, tables: Tables) -> None:
     axes.set_title("Communication in a step")
     axes.set_xlabel("nodes")
     axes.set_ylabel("share of the running time (%)")
+
+
+def _above(axes: Any, x: float, share: float, row: Any, *, numbered: bool) -> None:
+    """A bar's number, and around it what marks the points of the other panels."""
+    from matplotlib.transforms import ScaledTranslation
+
+    if numbered:
+        axes.annotate(
+            _percent(share), (x, share), xytext=(0, 2), textcoords="offset points", ha="center", fontsize="small"
+        )
+    middle = axes.transData + ScaledTranslation(0, _NUMBER / 72, axes.figure.dpi_scale_trans)
+    for mark, drawn in (("noisy", ring), ("throttled", square)):
+        if getattr(row, mark):
+            axes.plot(
+                x, share, **drawn(OVERVIEW), transform=middle, clip_on=False, gid=f"share:{row.kind}:{row.nodes}:{mark}"
+            )
 
 
 def _fill(colour: str, placement: str) -> dict[str, Any]:

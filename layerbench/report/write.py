@@ -6,18 +6,21 @@ import errno
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerbench.errors import StoreError, UsageError
-from layerbench.report import cells, claims, columns, figure, markdown, tables, text, twins
+from layerbench.processes import in_processes
+from layerbench.report import cells, claims, columns, figure, frame_csv, markdown, tables, text, twins
 from layerbench.report.columns import RunColumns
-from layerbench.report.frame_csv import csv
 from layerbench.report.tables import FRAMES, Tables
 from layerbench.store import collector_paused
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
 FIGURE_PNG, FIGURE_SVG = "figure.png", "figure.svg"
@@ -94,22 +97,19 @@ def write(
         text.print_tables(computed, console)
     folder = output or (runs[0].path / FOLDER if len(runs) == 1 else Path(FOLDER))
     try:
-        return _into(folder, _files(computed, html=html))
+        return _into(folder, computed, html=html)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {folder}: {error.strerror or error}; name another folder with --output"
         ) from error
 
 
-def _into(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+def _into(folder: Path, computed: Tables, *, html: bool) -> list[Path]:
     """Write all files apart, and only then put each in its place: what fails before leaves the old report whole."""
     draft = folder / f".draft-{os.getpid()}"
     try:
         (draft / FIGURES).mkdir(parents=True, exist_ok=True)
-        names = []
-        for name, contents in files:
-            (draft / name).write_bytes(contents)
-            names.append(name)
+        names = _drafted(draft, computed, html=html)
         (folder / FIGURES).mkdir(exist_ok=True)
         for name in names:
             if (folder / name).is_dir():
@@ -127,6 +127,18 @@ def _into(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     return written
 
 
+def _drafted(draft: Path, computed: Tables, *, html: bool) -> list[str]:
+    """Write every file; their names."""
+    checked = claims.check(computed)
+    tasks = _tasks(computed, checked, draft, html=html)
+    order = sorted(tasks, key=lambda name: _LONGEST.index(name) if name in _LONGEST else len(_LONGEST))
+    done = dict(zip(order, in_processes([tasks[name] for name in order]), strict=True))
+    made = [done[name] for name in tasks]
+    pictures = [each.picture for each in made if each.picture is not None]
+    (draft / TEXT).write_bytes(markdown.markdown(computed, checked, pictures).encode())
+    return [*(name for each in made for name in each.names), TEXT]
+
+
 def _page_wanted(html: bool | None) -> bool:
     missing = [name for name in PAGE_NEEDS if importlib.util.find_spec(name) is None]
     if html and missing:
@@ -139,32 +151,64 @@ def page_left_out() -> str:
     return "" if _page_wanted(None) else f"{PAGE} was left out: it needs {INSTALL_PAGE}"
 
 
-def _files(computed: Tables, *, html: bool) -> Iterator[tuple[str, bytes]]:
-    """Every file with its contents, made one after another: together they need not fit the memory."""
-    checked = claims.check(computed)
-    for name in FRAMES:
-        frame = getattr(computed, name)
-        if not frame.empty:
-            yield f"{name}.csv", csv(frame)
-    yield "claims.csv", csv(checked)
-    pictures = []
-    if len(computed.runs) == 1 and figure.can_draw(computed):
-        drawn = figure.draw(computed)
-        yield FIGURE_PNG, figure.rendered(drawn, "png")
-        yield FIGURE_SVG, figure.rendered(drawn, "svg")
-        pictures.append(markdown.Picture(FIGURE_PNG, "Running time, speed-up, communication and arithmetic intensity"))
-    for twin in twins.draw(computed):
-        stem = f"{FIGURES}/{twin.name}"
-        for kind in twins.FORMATS:
-            yield f"{stem}.{kind}", twins.rendered(twin.figure, kind)
-        yield f"{stem}.csv", csv(twin.numbers)
-        yield f"{stem}.md", _numbers(twin).encode()
-        pictures.append(markdown.Picture(f"{stem}.png", twin.alt, f"{twin.title}. {twin.caption}"))
-    yield TEXT, markdown.markdown(computed, checked, pictures).encode()
-    if html:
-        from layerbench.report import page
+@dataclass(frozen=True)
+class _Made:
+    """Files of a report that were written, by name, and the picture among them for its text."""
 
-        yield PAGE, page.render(computed, checked)
+    names: list[str]
+    picture: markdown.Picture | None = None
+
+
+_LONGEST = (PAGE, "records.csv", "overview", "reference", "samples", "roofline")
+"""Tasks that are begun first, so that none waits for them at the end."""
+
+
+def _tasks(computed: Tables, checked: pd.DataFrame, draft: Path, *, html: bool) -> dict[str, Callable[[], _Made]]:
+    """What makes the files, in the order in which they are told. Each writes its own."""
+    frames = {name: getattr(computed, name) for name in FRAMES} | {"claims": checked}
+    tasks: dict[str, Callable[[], _Made]] = {
+        f"{name}.csv": partial(_table, draft, f"{name}.csv", frame) for name, frame in frames.items() if not frame.empty
+    }
+    if len(computed.runs) == 1 and figure.can_draw(computed):
+        tasks["overview"] = partial(_overview, draft, computed)
+    tasks |= {name: partial(_twin, draft, computed, name) for name in twins.NAMES}
+    if html:
+        tasks[PAGE] = partial(_page, draft, computed, checked)
+    return tasks
+
+
+def _table(draft: Path, name: str, frame: pd.DataFrame) -> _Made:
+    with (draft / name).open("wb") as file:
+        frame_csv.write(frame, file)
+    return _Made([name])
+
+
+def _overview(draft: Path, computed: Tables) -> _Made:
+    drawn = figure.draw(computed)
+    (draft / FIGURE_PNG).write_bytes(figure.rendered(drawn, "png"))
+    (draft / FIGURE_SVG).write_bytes(figure.rendered(drawn, "svg"))
+    alt = "Running time, speed-up, communication and arithmetic intensity"
+    return _Made([FIGURE_PNG, FIGURE_SVG], markdown.Picture(FIGURE_PNG, alt))
+
+
+def _twin(draft: Path, computed: Tables, name: str) -> _Made:
+    twin = twins.draw(computed, name)
+    if twin is None:
+        return _Made([])
+    stem = f"{FIGURES}/{name}"
+    for kind in twins.FORMATS:
+        (draft / f"{stem}.{kind}").write_bytes(twins.rendered(twin.figure, kind))
+    _table(draft, f"{stem}.csv", twin.numbers)
+    (draft / f"{stem}.md").write_bytes(_numbers(twin).encode())
+    picture = markdown.Picture(f"{stem}.png", twin.alt, f"{twin.title}. {twin.caption}")
+    return _Made([f"{stem}.{kind}" for kind in (*twins.FORMATS, "csv", "md")], picture)
+
+
+def _page(draft: Path, computed: Tables, checked: pd.DataFrame) -> _Made:
+    from layerbench.report import page
+
+    (draft / PAGE).write_bytes(page.render(computed, checked))
+    return _Made([PAGE])
 
 
 def _numbers(twin: twins.Twin) -> str:

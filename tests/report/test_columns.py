@@ -6,12 +6,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
-from layerbench import store
+from layerbench import processes, store
 from layerbench.errors import StoreError, UsageError
 from layerbench.records import Record
-from layerbench.report import columns
+from layerbench.report import columns, pieces
 from layerbench.report.columns import RunColumns
 from layerbench.stats import interval
 from layerbench.store import StoredRun
@@ -41,6 +42,54 @@ def test_a_journal_read_in_small_chunks_is_the_same(tmp_path: Path, monkeypatch:
     pieces = columns.load(run)
     assert pieces.records.equals(whole.records)
     assert (pieces.samples.values == whole.samples.values).all()
+
+
+def test_a_journal_read_by_several_processes_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run", change=synthetic.failed("conv3", 4)))
+    whole = columns.load(run)
+    monkeypatch.setattr(columns, "PIECE_BYTES", (run / store.RECORDS).stat().st_size // 5)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
+    assert len(store.ranges(run, columns.PIECE_BYTES)) == 5
+    pieces = columns.load(run)
+    pd.testing.assert_frame_equal(pieces.records, whole.records)
+    assert (pieces.samples.values == whole.samples.values).all()
+    assert (pieces.samples.counts == whole.samples.counts).all()
+    assert pieces.warnings == whole.warnings == []
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\n\n\n"])
+def test_what_is_wrong_in_a_later_piece_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bytes
+) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run"))
+    journal = run / store.RECORDS
+    lines = journal.read_bytes().split(b"\n")
+    lines[-9] = b'{"layer": 3}'
+    journal.write_bytes(b"\n".join(lines).rstrip() + ending)
+    whole = columns.load(run)
+    assert len(whole.warnings) == 1
+    assert f"line {len(lines) - 8} is not a record" in whole.warnings[0]
+    monkeypatch.setattr(columns, "PIECE_BYTES", journal.stat().st_size // 5)
+    pieces = columns.load(run)
+    assert pieces.warnings == whole.warnings
+    pd.testing.assert_frame_equal(pieces.records, whole.records)
+
+
+def test_a_piece_without_records_changes_no_type() -> None:
+    made = pieces.taken_apart([[record()]])
+    for parts in ([made, pieces.taken_apart([])], [pieces.taken_apart([]), made], [made, pieces.taken_apart([[]])]):
+        alone, together = pieces.together([made]), pieces.together(parts)
+        assert {name: column.dtype for name, column in alone[0].items()} == {
+            name: column.dtype for name, column in together[0].items()
+        }
+
+
+def test_numbers_beyond_64_bits_are_floating_point() -> None:
+    run = of(record(bytes_weights_reread=2**70, macs=2**80), record(part="step", bytes_weights_reread=None))
+    reread = run.records["bytes_weights_reread"]
+    assert reread[0] == 2.0**70
+    assert np.isnan(reread[1])
+    assert run.records["macs"][0] == 2.0**80
 
 
 def test_words_are_kept_once() -> None:

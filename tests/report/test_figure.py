@@ -181,8 +181,12 @@ def test_noisy_points_are_ringed_and_only_they() -> None:
     _, picture = drawn(synthetic.run(change=change))
     assert list(artist(picture, "time:fc:measured:noisy").get_xdata()) == [2]
     assert {gid for gid in gids(picture) if gid.endswith("noisy")} == {
-        f"{panel}:fc:measured:noisy" for panel in ("time", "speedup")
+        *(f"{panel}:fc:measured:noisy" for panel in ("time", "speedup")),
+        "share:fc:2:noisy",
     }
+    ring, bar = artist(picture, "share:fc:2:noisy"), artist(picture, "share:fc:2")
+    assert ring.get_xdata()[0] == pytest.approx(bar.get_x() + bar.get_width() / 2)
+    assert ring.get_ydata()[0] == pytest.approx(bar.get_height())
     assert "did not shrink to ±1 %" in words(picture)
 
 
@@ -194,7 +198,8 @@ def test_throttled_points_have_a_square_around_them_and_only_they() -> None:
     square = artist(picture, "time:lstm:emulated:throttled")
     assert (list(square.get_xdata()), square.get_marker()) == ([4], "s")
     assert {gid for gid in gids(picture) if gid.endswith("throttled")} == {
-        f"{panel}:lstm:emulated:throttled" for panel in ("time", "speedup")
+        *(f"{panel}:lstm:emulated:throttled" for panel in ("time", "speedup")),
+        "share:lstm:4:throttled",
     }
     assert "Throttled: the device ran below its usual clock" in " ".join(words(picture).split())
 

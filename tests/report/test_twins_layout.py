@@ -14,7 +14,7 @@ LOW = ("running_time", "speedup", "efficiency")
 @pytest.mark.parametrize("case", twinned.CASES)
 def test_figures_fit_a_column_and_no_text_covers_another_or_leaves_the_page(case: str) -> None:
     computed = twinned.CASES[case]()
-    for twin in twins.draw(computed):
+    for twin in twins.draw_all(computed):
         width, height = twin.figure.get_size_inches()
         assert width == WIDTH
         assert 0.5 < height <= PAGE, twin.name

@@ -44,7 +44,7 @@ def of(*runs: StoredRun) -> Tables:
 
 def drawn(computed: Tables) -> dict[str, Twin]:
     """Every figure by name."""
-    return {twin.name: twin for twin in twins.draw(computed)}
+    return {twin.name: twin for twin in twins.draw_all(computed)}
 
 
 def in_turn(*changes: Callable[[Record], Record]) -> Callable[[Record], Record]:

@@ -12,6 +12,7 @@ from layerbench.report import describe
 from layerbench.report.columns import row_tuples
 from layerbench.report.marks import Look, look
 from layerbench.report.page import palette, words
+from layerbench.report.page.largest import POINTS, largest_layers
 from layerbench.report.page.section import (
     ROWS_SHOWN,
     SYMBOLS,
@@ -25,7 +26,6 @@ from layerbench.report.page.section import (
     layout,
     log_axis,
 )
-from layerbench.report.page.thinning import POINTS, largest_layers
 from layerbench.report.tables import Tables
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from layerbench.report import cells, describe
 from layerbench.report.columns import row_tuples
 from layerbench.report.marks import look
 from layerbench.report.page import palette, scaling, words
+from layerbench.report.page.largest import POINTS, largest_records
 from layerbench.report.page.section import (
     DASHES,
     ROWS_SHOWN,
@@ -25,7 +26,6 @@ from layerbench.report.page.section import (
     marker,
     meta,
 )
-from layerbench.report.page.thinning import POINTS, largest_records
 from layerbench.report.tables import Tables
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from layerbench.report.twins import breakdown, intensity, reference, roofline, s
 from layerbench.report.twins.column import DPI
 from layerbench.report.twins.twin import Twin
 
-__all__ = ["FORMATS", "NAMES", "Twin", "draw", "rendered"]
+__all__ = ["FORMATS", "NAMES", "Twin", "draw", "draw_all", "rendered"]
 
 FORMATS: tuple[style.Format, ...] = ("png", "svg", "pdf")
 
@@ -30,12 +30,16 @@ NAMES = tuple(_FIGURES)
 """Every figure there can be."""
 
 
-def draw(tables: Tables) -> Iterator[Twin]:
+def draw(tables: Tables, name: str) -> Twin | None:
+    """Draw the figure of a name; None where it has nothing to show."""
+    with style.styled(style.PAPER):
+        return _FIGURES[name](tables)
+
+
+def draw_all(tables: Tables) -> Iterator[Twin]:
     """Draw the figures one after another, without those that have nothing to show."""
-    for figure in _FIGURES.values():
-        with style.styled(style.PAPER):
-            twin = figure(tables)
-        if twin is not None:
+    for name in NAMES:
+        if (twin := draw(tables, name)) is not None:
             yield twin
 
 
