@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 64 * 2**20
 """Of a journal, that one process reads at a time; a smaller one is not worth a process."""
 
+_BOUNDS = ("", "cache", "computation", "memory")
+
 _CUT_OFF = "is cut off and is not counted"
 """The end of the store's warning of a last line that is no whole one."""
 
@@ -203,7 +205,7 @@ def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> Iterator[tuple
 
     batch = frame["batch"].to_numpy(np.float64)
     of_one = (frame["flops"] * frame["local_batch"] / batch).where(frame["part"] != "step")
-    roof, bound = np.full(len(frame), np.nan), np.full(len(frame), "", dtype=object)
+    roof, bound = np.full(len(frame), np.nan), np.zeros(len(frame), np.int8)
     ceilings = manifest.roofline
     if ceilings is not None and ceilings.flops > 0 and ceilings.bandwidth > 0:
         same = (
@@ -215,9 +217,10 @@ def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> Iterator[tuple
         slope = ceilings.bandwidth * 2 * frame["macs_per_byte"]
         roof = np.where(same, np.minimum(slope, ceilings.flops), np.nan)
         # Beyond what memory gives only a cache can be: operands of the repetition before are still there.
-        by_bytes = np.where(of_one > slope, "cache", "memory")
-        bound = np.where(same, np.where(slope < ceilings.flops, by_bytes, "computation"), "")
+        cache, memory, computation = map(_BOUNDS.index, ("cache", "memory", "computation"))
+        by_bytes = np.where(of_one > slope, cache, memory)
+        bound = np.where(same, np.where(slope < ceilings.flops, by_bytes, computation), bound).astype(np.int8)
     yield "flops_per_rank", of_one
     yield "roof_flops", roof
     yield "fraction_of_roofline", of_one / roof
-    yield "bound", pd.Categorical(bound, categories=["", "cache", "computation", "memory"])
+    yield "bound", pd.Categorical.from_codes(bound, categories=pd.Index(list(_BOUNDS), dtype="str"))
