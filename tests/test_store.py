@@ -398,22 +398,3 @@ def test_a_folder_without_permission_is_said_in_one_line(tmp_path: Path) -> None
 def test_the_manifest_says_its_schema_version_first_of_all(run: Path) -> None:
     stored = msgspec.json.decode((run / store.MANIFEST).read_bytes())
     assert next(iter(stored.items())) == ("schema_version", SCHEMA_VERSION)
-
-
-@pytest.mark.parametrize("size", [1, 100, 777, 10**9])
-@pytest.mark.parametrize("ending", [b"", b"\n"])
-def test_a_journal_is_divided_at_the_ends_of_lines(tmp_path: Path, size: int, ending: bytes) -> None:
-    lines = [b"x" * length for length in (5, 300, 0, 40, 1000, 1)]
-    text = b"\n".join(lines) + ending
-    (tmp_path / store.RECORDS).write_bytes(text)
-    found = store.ranges(tmp_path, size)
-    assert b"".join(text[start:stop] for start, stop in found) == text
-    assert all(text[start:stop].endswith(b"\n") for start, stop in found[:-1])
-    assert all(stop - start >= size for start, stop in found[:-1])
-
-
-def test_an_empty_journal_has_no_parts(tmp_path: Path) -> None:
-    (tmp_path / store.RECORDS).touch()
-    assert store.ranges(tmp_path, 10) == []
-    with pytest.raises(StoreError, match="cannot be read"):
-        store.ranges(tmp_path / "none", 10)
