@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 _CROWD = 300
 """More points than this are drawn small."""
 
+_ABOVE, _LINE = 1.4, 1.25
+"""How far above a ceiling its figures stand, and how far above one another those of several runs, as factors."""
+
+_SIDES = ("bottom right", "top right", "bottom left", "top left")
+"""Of a point, where the letters of one run after another stand, since their points may lie together."""
+
 
 def section(tables: Tables) -> Section:
     """One chart of all runs that have measured ceilings; of the others, why they have none."""
@@ -91,7 +97,7 @@ def _chart(tables: Tables, drawn: pd.DataFrame) -> Chart:
         data,
         layout(
             460,
-            axis("MACs per byte", type="log", tickformat="~r", fixedrange=False, dtick="D2"),
+            axis("MACs per byte", type="log", tickformat="~r", fixedrange=False),
             axis("FLOP/s of one rank", type="log", tickformat="~s", fixedrange=False, dtick="D2"),
         ),
         zoom=True,
@@ -132,24 +138,30 @@ def _ceilings(tables: Tables, left: float, right: float) -> list[Trace]:
                 "meta": about,
             }
         )
-        # Of several runs one label beside the other, since their ceilings may lie together.
-        low = ridge * (start / ridge) ** (0.2 + 0.15 * (run % 4))
-        high = end * (ridge / end) ** (0.25 * (run % 4))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "text",
-                "x": [low, high],
-                "y": [2 * low * float(row.bandwidth), float(row.flops)],
-                "text": [f"{bandwidth}{name} ", f"{peak}{name}"],
-                "textposition": ["top left", "top left"],
-                "textfont": {"size": 12, "color": palette.INK},
-                "hoverinfo": "skip",
-                "cliponaxis": False,
-                "meta": about,
-            }
-        )
+        told = [(end, float(row.flops) * _ABOVE * _LINE**run, f"{letters[run]}: {peak}, {bandwidth}", "middle left")]
+        if len(tables.runs) == 1:
+            # Left of all points, and above them.
+            told = [
+                (end, float(row.flops) * _ABOVE, peak, "middle left"),
+                (start * 1.1, 2.2 * start * float(row.bandwidth), bandwidth, "bottom right"),
+            ]
+        traces += [_label(*label, about) for label in told]
     return traces
+
+
+def _label(x: float, y: float, text: str, position: str, about: dict[str, Any]) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [x],
+        "y": [y],
+        "text": [text],
+        "textposition": position,
+        "textfont": {"size": 12, "color": palette.INK},
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+        "meta": about,
+    }
 
 
 def _points(tables: Tables, drawn: pd.DataFrame) -> list[Trace]:
@@ -180,7 +192,7 @@ def _points(tables: Tables, drawn: pd.DataFrame) -> list[Trace]:
             if len(marked):
                 traces.append(around(mark, *_places(marked), about, small=small))
         if letters[run] and not small:
-            traces.append(_letters(rows, letters[run], about))
+            traces.append(_letters(rows, letters[run], _SIDES[run % len(_SIDES)], about))
     return traces
 
 
@@ -188,7 +200,7 @@ def _places(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
     return rows["macs_per_byte"].tolist(), rows["flops_per_rank"].tolist()
 
 
-def _letters(rows: pd.DataFrame, letter: str, about: dict[str, Any]) -> Trace:
+def _letters(rows: pd.DataFrame, letter: str, side: str, about: dict[str, Any]) -> Trace:
     """The run's letter at each of its points."""
     x, y = _places(rows)
     return {
@@ -196,8 +208,8 @@ def _letters(rows: pd.DataFrame, letter: str, about: dict[str, Any]) -> Trace:
         "mode": "text",
         "x": x,
         "y": y,
-        "text": [f" {letter}"] * len(rows),
-        "textposition": "bottom right",
+        "text": [f"{letter} " if side.endswith("left") else f" {letter}"] * len(rows),
+        "textposition": side,
         "textfont": {"size": 10, "color": palette.QUIET},
         "hoverinfo": "skip",
         "meta": about,

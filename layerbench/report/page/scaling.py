@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _APART = 0.06
 """Octaves between the points of neighbouring runs, so that one does not hide another."""
 
-_LETTER = 0.022
+_LETTER = 0.04
 """Of the width of the axis, between the letters of neighbouring runs, which stand beside their last points."""
 
 
