@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerbench import __version__
+from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 1
 NOTHING_RAN = 3
-
-LOG_WIDTH = 120
-"""Columns of what is printed where there is no terminal."""
 
 COMPARISONS = ("table", "markdown", "json", "html")
 EXPORTS = ("csv", "parquet", "json", "google-benchmark", "extra-p", "deepbench")
@@ -118,7 +116,7 @@ def run_command(**options: Any) -> None:
     if not quiet:
         from layerbench.report import print_summary
 
-        print_summary(run, _console())
+        print_summary(run, console())
         click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {run.path}")
     if all(record.status == "skipped" for record in run.records):
         click.echo("layerbench: nothing could run: every layer was skipped", err=True)
@@ -142,29 +140,14 @@ def _listener(quiet: bool) -> Iterator[Listener]:
     from layerbench.listener import Listener
     from layerbench.terminal import Bar, Lines
 
-    console = _console(stderr=True)
+    terminal = console(stderr=True)
     if quiet:
         yield Listener()
-    elif console.is_terminal:
-        with Bar(console) as bar:
+    elif terminal.is_terminal:
+        with Bar(terminal) as bar:
             yield bar
     else:
-        yield Lines(console)
-
-
-def _console(*, stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    class Terminal(Console):
-        def on_broken_pipe(self) -> None:
-            # Whoever watched has closed their end; what is being measured goes on without them.
-            self.quiet = True
-
-    console = Terminal(stderr=stderr)
-    if not console.is_terminal:
-        # A file or a log has room for whole headings.
-        console.width = max(console.width, LOG_WIDTH)
-    return console
+        yield Lines(terminal)
 
 
 @main.command(name="report")
@@ -183,7 +166,8 @@ def report_command(runs: tuple[Path, ...], output: Path | None, html: bool | Non
     def warn(line: str) -> None:
         click.echo(f"layerbench: {line}", err=True)
 
-    written = report(runs or [api.newest()], output, None if quiet else _console(), html=html, warn=warn)
+    with signals_raise("no report was written"):
+        written = report(runs or [api.newest()], output, None if quiet else console(), html=html, warn=warn)
     if not quiet:
         for path in written:
             click.echo(path)
@@ -204,10 +188,14 @@ def export_command(run: Path, format_: str, output: Path | None) -> None:
     from layerbench.errors import UsageError
     from layerbench.export import BINARY, export, print_bytes
     from layerbench.files import replace
+    from layerbench.outputs import check_file
     from layerbench.report.columns import with_state
+    from layerbench.report.describe import plural
 
     if format_ in BINARY and output is None:
         raise UsageError(f"--format {format_} is not text: name a file with --output")
+    if output is not None:
+        check_file(output, [run])
     busy = store.being_written(run)
     loaded = store.load(run)
     warnings = with_state(run, loaded.manifest, loaded.warnings, busy=busy)
@@ -219,6 +207,8 @@ def export_command(run: Path, format_: str, output: Path | None) -> None:
         print_bytes(exported.chunks)
     else:
         replace(output, exported.chunks)
+        held = len(loaded.records) - exported.left_out.total()
+        click.echo(f"layerbench: wrote {plural(held, 'record')} to {output}", err=True)
 
 
 @main.command(name="compare")
@@ -249,15 +239,18 @@ def compare_command(
     """
     from layerbench.compare import compare, failing, kinds, render
     from layerbench.files import replace
+    from layerbench.outputs import check_file
 
     forbidden = kinds(fail_on)
     comparison = compare(base, new, threshold=threshold, force=force)
+    if output is not None:
+        check_file(output, [*comparison.base, *comparison.new])
     for warning in render.warnings(comparison, format_):
         click.echo(f"layerbench: {warning}", err=True)
     if output is not None:
         replace(output, render.document(comparison, format_, all_rows=all_rows).encode())
     elif format_ == "table":
-        render.print_table(comparison, _console(), all_rows=all_rows)
+        render.print_table(comparison, console(), all_rows=all_rows)
     else:
         click.echo(render.document(comparison, format_, all_rows=all_rows), nl=False)
     if told := failing(comparison, forbidden):
@@ -290,7 +283,7 @@ def suites_command(suite: str | None, format_: str, batch: int | None, dtype: An
     if format_ == "json":
         click.echo(json.dumps(told, indent=2))
     else:
-        _console().print(told)
+        console().print(told)
 
 
 @main.command(name="doctor")
@@ -299,7 +292,7 @@ def doctor_command() -> None:
     """Say what this machine can run, and for all it cannot: why, and what would mend it."""
     from layerbench import doctor
 
-    _console().print(doctor.as_table(doctor.examine()))
+    console().print(doctor.as_table(doctor.examine()))
 
 
 if __name__ == "__main__":

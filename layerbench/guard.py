@@ -26,8 +26,9 @@ _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
 class _Interruption(BaseException):
     """A signal asked to stop. No error: whoever catches errors must not catch this."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, kept: str) -> None:
         self.number = number
+        self.kept = kept
 
 
 def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,11 +47,7 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             click.echo(f"layerbench: {error}", err=True)
             sys.exit(error.exit_code)
         except _Interruption as error:
-            click.echo(
-                f"layerbench: stopped by {signal.Signals(error.number).name}; what was measured is kept, "
-                "and --resume completes it",
-                err=True,
-            )
+            click.echo(f"layerbench: stopped by {signal.Signals(error.number).name}; {error.kept}", err=True)
             sys.exit(128 + error.number)
         except BrokenPipeError:
             # Whoever read our output has closed it (`| head`); Python's own complaint at exit is silenced too.
@@ -84,8 +81,11 @@ def _defect(error: Exception) -> NoReturn:
 
 
 @contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an exception, so that what was started is ended on the way out."""
+def signals_raise(kept: str = "what was measured is kept, and --resume completes it") -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an exception, so that what was started is ended on the way out.
+
+    ``kept`` tells what has become of the command's work.
+    """
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -93,7 +93,7 @@ def signals_raise() -> Iterator[None]:
         # A second signal must not break off the ending of what was started.
         for other in numbers:
             signal.signal(other, signal.SIG_IGN)
-        raise _Interruption(number)
+        raise _Interruption(number, kept)
 
     # What is ignored stays so: nohup is how a run outlives its terminal.
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]

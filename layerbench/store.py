@@ -11,16 +11,17 @@ import fcntl
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-from layerbench.errors import JournalError, StoreError
+from layerbench.errors import JournalError, StoreError, UsageError
 from layerbench.layers import KINDS
 from layerbench.records import OLDEST_VERSION, SCHEMA_VERSION, Manifest, Record
+from layerbench.suite_format import printable
 
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
@@ -199,7 +200,7 @@ def ranges(path: Path, size: int) -> list[tuple[int, int]]:
                 found.append((start, min(file.tell(), end)))
                 start = found[-1][1]
     except OSError as error:
-        raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
+        raise _unreadable(name, error) from error
     return found
 
 
@@ -229,7 +230,7 @@ def batches(path: Path, warnings: list[str], start: int = 0, stop: int | None = 
                     yield _decoded(decoder, whole, name, before, warnings)
                     before += whole.count(b"\n") + 1
     except OSError as error:
-        raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
+        raise _unreadable(name, error) from error
     if torn.strip():
         try:
             yield [decoder.decode(torn)]
@@ -301,7 +302,7 @@ def load_manifest(path: Path) -> Manifest:
     try:
         text = name.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"{path} is not a run folder: it has no {MANIFEST}") from error
+        raise _no_run(path) from error
     except OSError as error:
         raise StoreError(f"{name} cannot be read: {_cause(error)}") from error
     newer = "read it with the layerbench that wrote it, or a newer one"
@@ -316,8 +317,51 @@ def load_manifest(path: Path) -> Manifest:
             raise StoreError(f"{name} has layers of a kind unknown here ({', '.join(map(repr, unknown))}): {newer}")
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{name} is damaged: {error}") from error
+        raise StoreError(
+            f"{name} is damaged: {error}; put a sound copy in its place, or run again into another folder"
+        ) from error
     return msgspec.structs.replace(manifest, schema_version=SCHEMA_VERSION)
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The runs that a folder holds, by name.
+
+    Raises
+    ------
+    OSError
+        If it is no folder, or cannot be read.
+    """
+    return sorted(folder for folder in path.iterdir() if (folder / MANIFEST).exists())
+
+
+def _no_run(path: Path) -> StoreError:
+    """Why there is nothing to read in a place, and what to name instead."""
+    if not os.path.lexists(path):
+        return StoreError(f"{path} does not exist: name a run folder")
+    if not path.is_dir():
+        return StoreError(f"{path} is not a run folder but a file: name the folder")
+    with contextlib.suppress(OSError):
+        if inside := run_folders(path):
+            return StoreError(f"{path} is not a run but a folder of runs: name a run inside it, such as {inside[0]}")
+    return StoreError(f"{path} is not a run folder: it has no {MANIFEST}")
+
+
+def _unreadable(journal: Path, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return StoreError(
+            f"{journal.parent} has no {RECORDS}, in which its records were: put a copy of it there, or run again into "
+            "another folder"
+        )
+    return StoreError(f"{journal} cannot be read: {_cause(error)}")
+
+
+def without_records(path: Path, purpose: str, warnings: Sequence[str]) -> UsageError:
+    """What to tell of a run folder that has nothing to ``report``, say, and what was wrong with its journal."""
+    why = f" ({printable(warnings[0])})" if warnings else ""
+    return UsageError(
+        f"{path} has no records to {purpose}{why}: complete it with layerbench run, its own options, "
+        f"--output {path} and --resume"
+    )
 
 
 def set_aside_torn_tail(path: Path) -> str | None:

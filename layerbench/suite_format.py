@@ -36,6 +36,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ MAX_FILE_BYTES = 2**20
 _MAX_NAME_LENGTH = 64
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{_MAX_NAME_LENGTH - 1}}}")
 _LEAST = {"padding": 0}
+
+_GAP = re.compile(r"[^\S\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+"""White space without the spaces of a width of their own, and those at which no line breaks."""
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,4 +242,17 @@ def shown(value: object) -> str:
 
 def printable(text: str) -> str:
     """Text with its control characters escaped, so that a message stays on one line and steers no terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return "".join(letter if is_shown(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def is_shown(letter: str) -> bool:
+    """Whether a character stands as it is in a text: it is a letter, a sign or a space of whatever width.
+
+    Python calls only the plain space printable, but one at which no line breaks steers nothing.
+    """
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
+
+
+def flat(text: object) -> str:
+    """Text on one line, each gap of it one space; spaces at which no line may break, and the like, stay as they are."""
+    return _GAP.sub(" ", str(text)).strip(" ")

@@ -135,6 +135,8 @@ def execute(sweep: Sweep, listener: Listener) -> list[Record]:
         if (layers := [layer for layer in sweep.manifest.layers if (layer.name, count.nodes) not in kept])
     ]
     listener.sweep_started(sweep.path, [count for count, _ in missing], sweep.manifest.layers)
+    if not missing:
+        listener.note("nothing was missing: every layer has its records at every count")
     runner = _Runner(sweep, listener)
     outcome = "interrupted"
     try:

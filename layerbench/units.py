@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 _DECIMAL = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_BINARY = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def _digits(value: float) -> str:
@@ -42,11 +41,8 @@ def count(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """A size in memory with a binary prefix: ``1.5 GiB``."""
-    for scale, unit in _BINARY:
-        if abs(value) >= scale:
-            return f"{_digits(value / scale)} {unit}"
-    return f"{value:.0f} B"
+    """A size in memory with a decimal prefix, as bandwidths have it: ``1.61 GB``."""
+    return rate(value, "B") if abs(value) >= 999.5 else f"{value:.0f} B"
 
 
 def rate(value: float, unit: str) -> str:

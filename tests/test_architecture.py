@@ -18,10 +18,11 @@ KERNELS = ROOT / "kernels"
 REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
-    ("cgroups", "errors", "topology", "units"),
+    ("cgroups", "console", "errors", "topology", "units"),
     ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
     ("device", "records", "suite_format"),
     ("assignment", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
+    ("outputs",),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),
     ("calibrate", "compare", "export", "listener", "measure", "roofline"),
     ("sweep", "terminal", "worker"),

@@ -111,7 +111,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
 
 
 def test_report_of_what_is_no_run(tmp_path: Path, layerbench: Layerbench) -> None:
-    assert_one_line(layerbench("report", tmp_path / "nothing"), "is not a run folder")
+    assert_one_line(layerbench("report", tmp_path / "nothing"), "nothing does not exist: name a run folder")
     assert_one_line(layerbench("report"), "no run in runs/")
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
     (tmp_path / "records.jsonl").write_text("")

@@ -293,7 +293,7 @@ def test_what_does_not_fit_is_not_tried(libraries: Callable[..., None], monkeypa
     monkeypatch.setattr(Host, "free_memory", lambda self: 9 * 2**20 - 1)
     assert " 256 x 256 x 256, " in probe().flops_source
     monkeypatch.setattr(Host, "free_memory", lambda self: 2**20)
-    assert "a product of 256 needs 2.25 MiB of memory and 1 MiB are free" in probe().reason
+    assert "a product of 256 needs 2.36 MB of memory and 1.05 MB are free" in probe().reason
 
 
 def test_no_bandwidth_leaves_its_reason_and_the_peak(

@@ -239,19 +239,6 @@ def test_a_manifest_that_cannot_be_read_is_said_in_one_line(run: Path, text: byt
         assert word in said
 
 
-def test_what_is_no_run_folder_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(StoreError, match="is not a run folder") as caught:
-            store.load(path)
-        assert str(path) in one_line(caught.value)
-
-
-def test_missing_records_are_an_error_and_not_an_empty_run(run: Path) -> None:
-    (run / store.RECORDS).unlink()
-    with pytest.raises(StoreError, match="cannot be read"):
-        store.load(run)
-
-
 def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(run: Path) -> None:
     append(run, *numbered(2))
     with pytest.raises(StoreError, match="already holds a run") as caught:

@@ -2,6 +2,7 @@ import copy
 import datetime
 import importlib.resources
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from layerbench import suite_format
 from layerbench.errors import SuiteError
 from layerbench.layers import FC, LSTM, Conv
-from layerbench.suite_format import MAX_SIZE, Suite, parse
+from layerbench.suite_format import MAX_SIZE, Suite, flat, parse, printable
 
 CONV = {"kind": "conv", "name": "conv1", "input": 8, "in_channels": 4, "out_channels": 6, "filter": 3}
 FC_ = {"kind": "fc", "name": "fc2", "in_features": 10, "out_features": 5}
@@ -136,7 +137,7 @@ MISTAKES = [
     ("x = " + "[" * 5000, "is nested too deeply"),
     ("x = " + "9" * 5000, "is not valid TOML: "),
     (b'# fine\nname = "caf\xe9"', "line 2: is not UTF-8 (byte 0xe9); save it as UTF-8"),
-    (b"#" * (2**20 + 1), "is larger than 1 MiB"),
+    (b"#" * (2**20 + 1), "is larger than 1.05 MB"),
     # what is wrong with a layer
     (without(0, "kind"), "layer 1 (conv1): kind: is missing; expected one of conv, fc, lstm"),
     (
@@ -287,3 +288,18 @@ def test_the_mutations_do_reach_valid_suites_and_many_mistakes():
     collect()
     assert "valid" in told
     assert len(told) > 20, json.dumps(sorted(told), indent=1)
+
+
+SPACES = "\u00a0\u202f\u2003\u3000"
+"""At which no line breaks, or of a width of their own."""
+
+
+@pytest.mark.parametrize("make", [printable, flat])
+def test_spaces_of_every_width_are_shown_as_they_are(make: Callable[[str], str]) -> None:
+    for space in SPACES:
+        assert make(f"± 8.6{space}%") == f"± 8.6{space}%"
+
+
+def test_control_characters_are_escaped_and_gaps_are_one_space() -> None:
+    assert printable("a\x1b[2J\x9b\u200e\u2028") == r"a\x1b[2J\x9b\u200e\u2028"
+    assert flat(" two \t\r\nlines\u2028and\x85\x1c a third\n") == "two lines and a third"

@@ -10,7 +10,8 @@ import pytest
 from layerbench import store, sweep
 from layerbench.errors import StoreError, UsageError
 from layerbench.layers import FC
-from layerbench.records import Manifest, Network, Options
+from layerbench.listener import Listener
+from layerbench.records import PARTS, Manifest, Network, Options
 from tests.values import LAYER, MANIFEST, OPTIONS, manifest, options, record
 
 FINGERPRINT = ("cpu_model", "usable_core_count")
@@ -124,6 +125,20 @@ def test_a_torn_line_is_set_aside_and_told(run: Path) -> None:
     assert "was cut off" in notes[0]
     assert store.load(run).records == [record()]
     assert store.load(run).warnings == []
+
+
+def test_a_complete_run_says_that_nothing_was_missing(run: Path) -> None:
+    with store.Journal(run) as journal:
+        journal.append([record(part=part, nodes=nodes) for nodes in OPTIONS.nodes for part in PARTS])
+
+    class Listening(Listener):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    noted: list[str] = []
+    taken_up, _ = sweep.resume(run, MANIFEST, 2, FINGERPRINT)
+    assert len(sweep.execute(taken_up, Listening())) == 2 * len(PARTS)
+    assert noted == ["nothing was missing: every layer has its records at every count"]
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_count(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1010 * 2**20, "1010 MiB"), (3 * 2**39, "1.5 TiB")],
+    [(0, "0 B"), (999, "999 B"), (1536, "1.54 kB"), (1_010_000_000, "1.01 GB"), (1.5e12, "1.5 TB")],
 )
 def test_size(value, text):
     assert units.size(value) == text

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerbench import store
 from layerbench.compare import environments
 from layerbench.compare.match import Pair, Untested, match
-from layerbench.compare.side import BASE, NEW, Side, in_turns, load
+from layerbench.compare.side import BASE, NEW, in_turns, load
 from layerbench.compare.verdict import VERDICTS, BetweenRuns, Estimate, judge
-from layerbench.errors import StoreError, UsageError
+from layerbench.errors import UsageError
 from layerbench.records import PARTS
 from layerbench.report.describe import plural
+from layerbench.suite_format import flat
 
 THRESHOLD = 0.03
 
@@ -126,12 +128,15 @@ def compare(
     StoreError
         If a folder is no run, or cannot be read.
     UsageError
-        If the threshold is out of range, one side's runs are not alike, the sides differ in what matters, or they have
-        no record in common.
+        If the threshold is out of range, one side's runs are not alike, a side has no records, the sides differ in what
+        matters, or they have no record in common.
     """
     if not 0 < threshold < 1:
         raise UsageError(f"--threshold must be above 0 and below 1, such as {THRESHOLD}, and is {threshold:g}")
     were, are = load(BASE, base), load(NEW, new)
+    for side in (were, are):
+        if not any(run.records for run in side.runs):
+            raise store.without_records(side.runs[0].path, "compare", side.runs[0].warnings)
     differences = environments.that_matter(were, are)
     pairs, untested = match(were, are)
     if were.manifest.options.kernels == are.manifest.options.kernels:
@@ -143,11 +148,8 @@ def compare(
             f"BASE and NEW differ in what no time can be compared across: {'; '.join(differences)}; "
             f"compare runs of equal hardware and options{otherwise}"
         )
-    for side in (were, are):
-        if side.warnings and not any(run.records for run in side.runs):
-            raise StoreError(f"{side.name} has no record that can be read: {'; '.join(side.warnings)}")
     if not pairs:
-        raise UsageError(f"BASE and NEW have no record in common that both have samples of: {_nearest(were, untested)}")
+        raise UsageError(f"BASE and NEW have no record in common that both have samples of: {_nearest(untested)}")
     turns = in_turns(were, are)
     estimates, between_runs = judge(pairs, threshold, in_turns=turns)
     notes = environments.to_be_told(were, are)
@@ -203,15 +205,13 @@ def _other_kernels(pairs: Sequence[Pair]) -> list[str]:
 _KERNELS = ("base_kernels", "new_kernels")
 
 
-def _nearest(base: Side, untested: Sequence[Untested]) -> str:
-    """Why records that are nearest to one another do not match, the commonest reason first."""
-    if not untested:
-        return f"neither has any; complete {base.runs[0].path} with layerbench run and --resume"
-    reasons = [" ".join(record.reason.split()) for record in untested]
+def _nearest(untested: Sequence[Untested]) -> str:
+    """Why most of the records that are nearest to one another do not match."""
+    reasons = [flat(record.reason) for record in untested]
     commonest = max(dict.fromkeys(reasons), key=reasons.count)
     record = untested[reasons.index(commonest)]
     which = f"{record.layer} {record.part} on {plural(record.nodes, 'node')}"
-    return f"{which} is {commonest} ({reasons.count(commonest)} of {plural(len(reasons), 'record')})"
+    return f"{which} is {commonest}; that is so of {reasons.count(commonest)} of the {len(reasons)} records of both"
 
 
 def _row(pair: Pair, estimate: Estimate) -> Row:

@@ -10,6 +10,7 @@ import msgspec
 from layerbench.compare.side import BASE, NEW, Side
 from layerbench.records import Options
 from layerbench.store import StoredRun
+from layerbench.suite_format import flat
 
 HARDWARE = (
     *("cpu_model", "architecture", "sockets", "physical_cores", "logical_cores", "usable_core_count", "caches"),
@@ -85,4 +86,4 @@ def against(name: str, base: Sequence[Any], new: Sequence[Any]) -> str:
 
 
 def _told(values: Sequence[Any]) -> str:
-    return " or ".join(" ".join(str("none" if value in (None, "", [], {}) else value).split()) for value in values)
+    return " or ".join(flat("none" if value in (None, "", [], {}) else value) for value in values)

@@ -184,7 +184,9 @@ def _only_in(there: str, absent: str, key: Key, others: Mapping[tuple[str, str],
     if nearest.nodes != key.nodes:
         return f"only in {there}: {absent} has no such node count"
     told = [
-        "another shape" if name == "shape" else f"{name} {getattr(key, name)}, {getattr(nearest, name)} in {absent}"
+        "another shape"
+        if name == "shape"
+        else f"{name.replace('_', ' ')} {getattr(key, name)} in {there}, {getattr(nearest, name)} in {absent}"
         for name in _different(key, nearest)
     ]
     return f"only in {there}: {'; '.join(told)}"

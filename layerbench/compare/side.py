@@ -93,7 +93,9 @@ def _run_folders(name: str, path: Path) -> list[Path]:
     if (path / store.MANIFEST).exists():
         return [path]
     try:
-        found = sorted(folder for folder in path.iterdir() if (folder / store.MANIFEST).exists())
+        found = store.run_folders(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{name} {path} does not exist: name a run folder, or a folder of run folders") from error
     except OSError as error:
         raise StoreError(f"{name} {path} cannot be read: {error.strerror}") from error
     if not found:

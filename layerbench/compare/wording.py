@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from layerbench import units
+from layerbench import suite_format, units
 from layerbench.compare.between import LARGE_FACTOR, LEAST_RECORDS
 from layerbench.compare.comparison import MISSING, Comparison, Row
 from layerbench.compare.match import Untested
@@ -30,7 +30,7 @@ IS_EMULATED = (
 
 def flat(text: object) -> str:
     """Text from a run on one line, without what would steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return suite_format.flat("".join(c if suite_format.is_shown(c) else " " for c in str(text)))
 
 
 def percent(fraction: float) -> str:

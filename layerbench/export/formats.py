@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from layerbench import store
 from layerbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ def export(run: Run, format_: str, warnings: Sequence[str] = ()) -> Exported:
     if format_ not in FORMATS:
         raise UsageError(f"format {format_!r} is none of {', '.join(FORMATS)}")
     if not run.records:
-        why = f" ({warnings[0]})" if warnings else ""
-        raise UsageError(
-            f"{run.path} has no records to export{why}: complete it with layerbench run, its own options, "
-            f"--output {run.path} and --resume"
-        )
+        raise store.without_records(run.path, "export", warnings)
     return _converter(format_)(run)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from layerbench import units
 from layerbench.report import describe
 from layerbench.report.columns import row_tuples
+from layerbench.suite_format import flat as on_one_line
 from layerbench.suite_format import printable
 
 if TYPE_CHECKING:
@@ -28,9 +29,16 @@ ROWS_SHOWN = 100
 """Rows of a table in a text; the CSV files have all."""
 
 
+_TWO_DIGITS = 9.95
+"""Per cent from which two digits are those before the point."""
+
+_LEAST_TOLD = 0.01
+"""Per cent, below which no digits are told."""
+
+
 def flat(text: object) -> str:
     """Text on one line, its control characters escaped: a name from a run must not steer a terminal."""
-    return printable(" ".join(str(text).split()))
+    return printable(on_one_line(text))
 
 
 def escape(text: object) -> str:
@@ -65,9 +73,14 @@ def number(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.3g}"
 
 
-def percent(value: float, digits: int = 0) -> str:
-    """A fraction in per cent."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f} %"
+def percent(value: float, decimals: int = 0) -> str:
+    """A fraction in per cent, with two digits where it is below 10 %: what is little is not to be told as 1 or none."""
+    if math.isnan(value):
+        return NOTHING
+    hundredths = 100 * value
+    if hundredths == 0 or abs(hundredths) >= _TWO_DIGITS:
+        return f"{hundredths:.{decimals if hundredths else 0}f} %"
+    return f"{hundredths:#.2g} %" if abs(hundredths) >= _LEAST_TOLD else f"< {_LEAST_TOLD} %"
 
 
 def plus_minus(median: float, low: float, high: float) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerbench import store
-from layerbench.errors import UsageError
 from layerbench.processes import in_processes
 from layerbench.records import Manifest, Record
 from layerbench.report.pieces import Piece, taken_apart, together
@@ -89,11 +88,7 @@ def load(path: Path) -> RunColumns:
         pieces, warnings = _pieces(path)
         records, samples = _columns(pieces, manifest)
     if records.empty:
-        why = f" ({printable(warnings[0])})" if warnings else ""
-        raise UsageError(
-            f"{path} has no records to report{why}: complete it with layerbench run, its own options, "
-            f"--output {path} and --resume"
-        )
+        raise store.without_records(path, "report", warnings)
     return RunColumns(path, manifest, records, samples, with_state(path, manifest, warnings, busy=busy))
 
 
@@ -177,12 +172,15 @@ def _derived(frame: pd.DataFrame, samples: Samples) -> Iterator[tuple[str, Any]]
     modelled = frame["modelled_seconds"].to_numpy()
     computed = ok & (samples.counts == 0) & ~np.isnan(modelled)
     median = np.where(computed, modelled, median)
-    known = _is_time(median, (frame["part"] == "communication").to_numpy())
+    communication = (frame["part"] == "communication").to_numpy()
+    known = _is_time(median, communication)
     median, low, high = (np.where(known, value, np.nan) for value in (median, low, high))
     macs, moved = frame["macs"].to_numpy(np.float64), frame["bytes"].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         flops = np.where((macs > 0) & (median > 0), 2 * macs / median, np.nan)
         intensity = np.where((macs > 0) & (moved > 0), macs / moved, np.nan)
+    # One rank exchanges nothing, whose interval has no width that too few samples could leave too wide.
+    yield "noisy", frame["noisy"].to_numpy() & ~(communication & (frame["ranks"].to_numpy() == 1))
     yield "sample_count", samples.counts
     yield "median", median
     yield "ci_low", low

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench import units
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from layerbench.report.tables import Tables
 
 NAMES_SHOWN = 6
+
+PARTS_AND_STEP = (
+    "Parts need not add up to the step: of each part the slowest rank counts, by which together they may exceed it, "
+    "and the medians of parts need not add up to the median of the step."
+)
 
 
 def plural(number: int, word: str) -> str:
@@ -31,6 +36,11 @@ def listed(names: Sequence[object], shown: int = NAMES_SHOWN) -> str:
 def node_counts(counts: Sequence[int]) -> str:
     """Node counts in a row: ``1 node``, ``1, 2 and 4 nodes``."""
     return "1 node" if list(counts) == [1] else f"{listed(counts, shown=12)} nodes"
+
+
+def suites(manifests: Iterable[Manifest]) -> str:
+    """The suites that were run, each once: ``alexnet``."""
+    return listed(list(dict.fromkeys(manifest.suite for manifest in manifests)))
 
 
 def heading(manifest: Manifest) -> str:
@@ -162,8 +172,15 @@ def emulation(tables: Tables) -> str:
     model = network(tables.manifest.network, listed(names))
     return (
         f"emulated ({node_counts(counts)}): every rank's share was timed alone, "
-        f"and the all-reduce computed for the network {model}"
+        f"and the all-reduce computed for the network {model}; {model_error(tables)}"
     )
+
+
+def model_error(tables: Tables) -> str:
+    """What the intervals of emulated counts do not cover; how much that is, where the network was measured."""
+    model = tables.manifest.network
+    size = f" ({100 * model.residual:.1f} % in the median)" if model and model.residual is not None else ""
+    return f"intervals leave out the model's own error{size}"
 
 
 def oversubscription(tables: Tables) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from layerbench.report import describe
+from layerbench.suite_format import flat
 
 Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be said"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -35,7 +36,7 @@ class Finding(NamedTuple):
         sentences = [self.evidence, *caveats]
         if self.verdict == UNKNOWN and self.remedy:
             sentences.append(f"To say it, {self.remedy}")
-        return " ".join(" ".join(f"{sentence}.".split()) for sentence in sentences if sentence)
+        return " ".join(flat(f"{sentence}.") for sentence in sentences if sentence)
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:

@@ -68,9 +68,12 @@ def markdown(tables: Tables, claims: pd.DataFrame, pictures: Sequence[Picture] =
 
 def title(tables: Tables) -> str:
     """What the report is about: a run's heading, or how many runs of what."""
-    headings = list(dict.fromkeys(describe.heading(run.manifest) for run in tables.runs.values()))
-    told = headings[0] if len(headings) == 1 else describe.listed(headings, shown=3)
-    return told if len(tables.runs) == 1 else f"{len(tables.runs)} runs: {told}"
+    manifests = [run.manifest for run in tables.runs.values()]
+    if len(manifests) == 1:
+        return describe.heading(manifests[0])
+    counts = {tuple(sorted(set(manifest.options.nodes))) for manifest in manifests}
+    where = f" on {describe.node_counts(counts.pop())}" if len(counts) == 1 else ""
+    return f"{len(manifests)} runs of {describe.suites(manifests)}: a training step{where}"
 
 
 def _picture(picture: Picture) -> list[str]:
@@ -152,7 +155,7 @@ def _breakdown(tables: Tables) -> list[str]:
     ]
     head = ["run", "type", "nodes", "placement", *(part.replace("_", " ") for part in parts)]
     lines = ["## Parts of a step", "", "Medians summed over layers, and their part of the step; all communication is "]
-    lines[-1] += "exposed. Of each part the slowest rank counts, so that together they may exceed the step."
+    lines[-1] += f"exposed. {describe.PARTS_AND_STEP}"
     return [*lines, "", *_table(tables, head, rows, right=range(4, len(head)))]
 
 

@@ -66,7 +66,7 @@ def overlap(folder: Path) -> Finding:
     try:
         read = msgspec.json.decode(path.read_bytes(), type=list[Row] | _Rows)
     except FileNotFoundError:
-        return Finding(UNKNOWN, f"The run has no {OVERLAP}", "measure the overlap")
+        return Finding(UNKNOWN, f"The run has no {OVERLAP}, and no command of this version makes one yet")
     except OSError as error:
         return Finding(UNKNOWN, f"{OVERLAP} cannot be read: {error.strerror or error}", "make it readable")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

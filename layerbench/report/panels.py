@@ -93,6 +93,9 @@ def _above(axes: Any, x: float, share: float, row: Any, *, numbered: bool) -> No
         axes.annotate(
             _percent(share), (x, share), xytext=(0, 2), textcoords="offset points", ha="center", fontsize="small"
         )
+    if row.ranks == 1:
+        # It exchanges nothing: what is noisy of its step is not this share.
+        return
     middle = axes.transData + ScaledTranslation(0, _NUMBER / 72, axes.figure.dpi_scale_trans)
     for mark, drawn in (("noisy", ring), ("throttled", square)):
         if getattr(row, mark):

@@ -161,9 +161,9 @@ def dominates(times: TypeTimes, tables: Tables) -> Finding:
     parts += [Finding(UNKNOWN, "", times.remedy([kind])) for kind in missing]
     figures = [f"{_share(share)} of a step of {kind}" for kind, share in shares.items()]
     told = f"Communication, as against computation, {_at(*rows)} takes {describe.listed(figures)}"
-    for verdict, words in ((FAILS, "against what was observed of"), (UNKNOWN, "and nothing can be said of")):
+    for verdict, words in ((FAILS, "of {} the opposite was observed"), (UNKNOWN, "nothing can be said of {}")):
         if kinds := [kind for kind, part in zip((*shares, *missing), parts, strict=True) if part.verdict == verdict]:
-            told += f", {words} {describe.listed(kinds)}"
+            told += f"; {words.format(describe.listed(kinds))}"
     return together(parts)._replace(evidence=f"{told}. {_arithmetic(tables, max(common))}")
 
 

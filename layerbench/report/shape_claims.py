@@ -52,10 +52,12 @@ def macs_per_weight(tables: Tables) -> Finding:
 
 
 def macs_per_byte(tables: Tables) -> Finding:
-    """Whether MACs per byte of compulsory traffic fall from convolution to FC to LSTM, by either way to count bytes.
+    """Whether MACs per byte of compulsory traffic fall from convolution to FC to LSTM.
 
-    An LSTM's weights are read once, or again at each time step; the other types have no time steps. The figures are
-    geometric means over a type's layers, at the largest batch of a rank.
+    An LSTM's weights are read once, or again at each time step; the other types have no time steps. Where the order
+    depends on that, the convention decides by which it may hold, and the evidence begins with it: a time step cannot
+    begin before the one before has ended, so that each is a matrix product of its own, which reads its weights again.
+    The figures are geometric means over a type's layers, at the largest batch of a rank.
     """
     layers = tables.layers
     reread = layers["macs_per_byte_weights_reread"].fillna(layers["macs_per_byte"])
@@ -64,16 +66,16 @@ def macs_per_byte(tables: Tables) -> Finding:
     if len(without) > 1:
         told = f"There is nothing to compare without {describe.listed(without)}"
         return Finding(UNKNOWN, told, _remedy(tables, without))
-    verdicts = (_falls(once), _falls(again))
-    evidence = f"MACs per byte {_batch(layers)} are {_listed(once)}"
+    verdict = _falls(again)
+    evidence = f"MACs per byte {_batch(layers)} are {_listed(again)}"
     if "lstm" not in once:
-        evidence += f", {_SAID[verdicts[0]]}"
+        evidence += f", {_SAID[verdict]}"
     else:
-        evidence += (
-            f" where weights are read once, {_SAID[verdicts[0]]}. Where they are re-read at each time step lstm has "
-            f"{again['lstm']}, {_SAID[verdicts[1]]}"
+        decides = ", and that decides" if _falls(once) != verdict else ""
+        evidence = (
+            f"Where weights are re-read at each time step, {evidence}, {_SAID[verdict]}{decides}. "
+            f"Where they are read once lstm has {once['lstm']}, {_SAID[_falls(once)]}"
         )
-    verdict = next(verdict for verdict in (HOLDS, UNKNOWN, FAILS) if verdict in verdicts)
     return Finding(verdict, evidence, _remedy(tables, without))
 
 

@@ -153,7 +153,8 @@ def of_run(run: Run) -> Tables:
 def records_frame(run: Run) -> pd.DataFrame:
     """One row for each record.
 
-    Columns are a record's fields without its lists ``samples`` and ``rank_medians``, and
+    Columns are a record's fields without its lists ``samples`` and ``rank_medians``, where communication of one rank,
+    which has nothing to exchange, is never ``noisy``, and
 
     * ``slowest_rank``: the rank with the largest median, where there are several
     * ``sample_count``
@@ -178,7 +179,7 @@ def breakdown(run: RunColumns, types: pd.DataFrame) -> pd.DataFrame:
     the medians of that part over the layers whose step it is in, ``step_seconds``, and ``share``: their quotient. All
     communication is exposed: nothing is computed meanwhile. Parts need not add up to the step: of each part the slowest
     rank counts, so that where ranks differ and wait for one another their sum is more than the step, by half and beyond
-    in the worst cases. Only types that are complete.
+    in the worst cases; and a sum of medians is not the median of sums. Only types that are complete.
     """
     import pandas as pd
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layerbench import outputs
 from layerbench.errors import StoreError, UsageError
 from layerbench.processes import in_processes
 from layerbench.report import cells, claims, columns, figure, frame_csv, markdown, tables, text, twins
@@ -70,8 +71,8 @@ def report(
     Raises
     ------
     UsageError
-        If a run has no records, one is named twice, or the page is asked for and cannot be made; nothing is written
-        then.
+        If a run has no records, one is named twice, the output is a file or a run's own folder, or the page is asked
+        for and cannot be made; nothing is written then.
     StoreError
         If a run cannot be read, or a file cannot be written.
     """
@@ -80,6 +81,7 @@ def report(
     for path in resolved:
         if resolved.count(path) > 1:
             raise UsageError(f"{path} is named twice: a report is about different runs")
+    outputs.check_folder(_folder(runs, output), runs)
     with collector_paused():
         loaded = [columns.load(run) for run in runs]
         for run in loaded:
@@ -95,13 +97,17 @@ def write(
     computed = tables.compute(runs)
     if console is not None:
         text.print_tables(computed, console)
-    folder = output or (runs[0].path / FOLDER if len(runs) == 1 else Path(FOLDER))
+    folder = _folder([run.path for run in runs], output)
     try:
         return _into(folder, computed, html=html)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {folder}: {error.strerror or error}; name another folder with --output"
         ) from error
+
+
+def _folder(runs: Sequence[Path], output: Path | None) -> Path:
+    return output or (runs[0] / FOLDER if len(runs) == 1 else Path(FOLDER))
 
 
 def _into(folder: Path, computed: Tables, *, html: bool) -> list[Path]:
@@ -128,7 +134,10 @@ def _into(folder: Path, computed: Tables, *, html: bool) -> list[Path]:
 
 
 def _drafted(draft: Path, computed: Tables, *, html: bool) -> list[str]:
-    """Write every file; their names."""
+    """Write every file; their names, what is to be read first."""
+    # Once for all processes: where its folder of fonts cannot be kept, each that loads it makes another.
+    import matplotlib.font_manager  # noqa: F401
+
     checked = claims.check(computed)
     tasks = _tasks(computed, checked, draft, html=html)
     order = sorted(tasks, key=lambda name: _LONGEST.index(name) if name in _LONGEST else len(_LONGEST))
@@ -136,7 +145,8 @@ def _drafted(draft: Path, computed: Tables, *, html: bool) -> list[str]:
     made = [done[name] for name in tasks]
     pictures = [each.picture for each in made if each.picture is not None]
     (draft / TEXT).write_bytes(markdown.markdown(computed, checked, pictures).encode())
-    return [*(name for each in made for name in each.names), TEXT]
+    names = [name for each in made for name in each.names]
+    return [*(name for name in names if name == PAGE), TEXT, *(name for name in names if name != PAGE)]
 
 
 def _page_wanted(html: bool | None) -> bool:

@@ -53,7 +53,7 @@ def measure(
             for pair, first in enumerate(_windows(runs, a_side, pairs)):
                 window = taken[first : first + 2 * a_side]
                 rows += _compared(window[::2], window[1::2], pair, Path(folder) / f"slowed-{a_side}-{pair}")
-    table = _table(rows) + _note(runs, pairs, repetitions)
+    table = _table(rows) + _thirds(rows, pairs) + _note(runs, pairs, repetitions)
     return {"job": list(JOB), "runs": runs, "slow_down": SLOW_DOWN, "rows": rows}, table
 
 
@@ -134,6 +134,26 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
                 f"| {a_side} | {part} | {len(alike)} | {1 - _share(alike, 'same'):.1%} "
                 f"| {_share(alike, 'slower', 'faster'):.1%} | {spread:.1%} "
                 f"| {len(slowed)} | {_share(slowed, 'slower'):.1%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _thirds(rows: Sequence[dict[str, Any]], pairs: int) -> str:
+    """The same by when the runs were taken, because a shared machine is not equally steady all the time."""
+    lines = [
+        "",
+        "| runs a side | pairs | A/A: not same | median of \\|ratio - 1\\| | A/B: found |",
+        "|---:|---|---:|---:|---:|",
+    ]
+    for a_side in dict.fromkeys(row["repetitions"] for row in rows):
+        for third in range(3):
+            first, beyond = pairs * third // 3, pairs * (third + 1) // 3
+            some = [row for row in rows if row["repetitions"] == a_side and first <= row["pair"] < beyond]
+            alike, slowed = [row for row in some if row["kind"] == "A/A"], [row for row in some if row["slowed"]]
+            spread = sorted(abs(row["ratio"] - 1) for row in alike)[len(alike) // 2]
+            lines.append(
+                f"| {a_side} | {first + 1} to {beyond} | {1 - _share(alike, 'same'):.1%} | {spread:.1%} "
+                f"| {_share(slowed, 'slower'):.1%} |"
             )
     return "\n".join(lines) + "\n"
 

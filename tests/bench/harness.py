@@ -71,24 +71,21 @@ def _is_timed(record: Record) -> bool:
 
 
 def _started(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "layerbench", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    """A command; what it complains of is seen."""
+    return subprocess.Popen([sys.executable, "-m", "layerbench", *arguments], stdout=subprocess.DEVNULL)
 
 
 def _cost(*arguments: str) -> float:
     """Wall seconds of a command."""
     begin = time.perf_counter()
-    process = _started(*arguments)
-    _, said = process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert _started(*arguments).wait() == 0
     return time.perf_counter() - begin
 
 
 def _memory(*arguments: str) -> int:
-    """The most memory that a command and its processes have together, in bytes; what they share is counted once.
+    """The most memory that a command and its processes were seen to have together, in bytes.
 
-    Looked at ten times a second, and not in the run that is timed: to look takes time.
+    What they share is counted once. Looked at ten times a second, and not in the run that is timed: to look takes time.
     """
     process = _started(*arguments)
     peak = 0

@@ -86,6 +86,19 @@ def test_other_hardware_is_one_line_and_a_warning_with_force(
     assert "hostname: node17 in BASE, other in NEW" in forced.stdout
 
 
+def test_no_file_of_a_run_or_repetition_is_replaced(
+    folders: tuple[Path, Path], tmp_path: Path, layerbench: Layerbench
+) -> None:
+    repeated = made.write(tmp_path / "repeated", [made.run(3), made.run(4)])
+    one = sorted(repeated.iterdir())[-1]
+    (tmp_path / "link").symlink_to(one / "records.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for output in (folders[0] / "run.json", one / "run.json", tmp_path / "link"):
+        told = layerbench("compare", folders[0], repeated, "--format", "json", "--output", output)
+        assert_one_line(told, f"--output {output} is a file of a run", "name another file")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_what_is_no_run_is_one_line(tmp_path: Path, layerbench: Layerbench) -> None:
     assert_one_line(layerbench("compare", tmp_path, tmp_path), "neither a run folder nor a folder of run folders")
     assert_one_line(layerbench("compare", tmp_path), "NEW")

@@ -47,8 +47,9 @@ def test_what_is_another_measurement_is_not_matched(name: str) -> None:
     assert pairs == []
     assert [record.missing for record in untested] == [True, False]
     if name not in ("layer", "part", "nodes"):
-        assert f"{name} {getattr(values.RECORD, name)}, {IDENTITY[name]} in NEW" in untested[0].reason
-        assert f"{name} {IDENTITY[name]}, {getattr(values.RECORD, name)} in BASE" in untested[1].reason
+        called, base, new = name.replace("_", " "), getattr(values.RECORD, name), IDENTITY[name]
+        assert f"{called} {base} in BASE, {new} in NEW" in untested[0].reason
+        assert f"{called} {new} in NEW, {base} in BASE" in untested[1].reason
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_another_shape_or_scaling_is_not_matched() -> None:
     assert [record.reason for record in untested] == ["only in BASE: another shape", "only in NEW: another shape"]
     weak = values.options(scaling="weak")
     _, untested = match(side(BASE, values.RECORD), side(NEW, values.RECORD, options=weak))
-    assert untested[0].reason == "only in BASE: scaling strong, weak in NEW"
+    assert untested[0].reason == "only in BASE: scaling strong in BASE, weak in NEW"
 
 
 def test_why_a_record_is_on_one_side_only() -> None:

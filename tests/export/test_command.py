@@ -46,7 +46,8 @@ def test_text_goes_to_standard_output_or_to_a_file(
     assert done.stdout == expected.decode().replace("\r\n", "\n")
     to_file = layerbench("export", run, "--format", format_, "--output", "out")
     assert (to_file.returncode, to_file.stdout) == (0, "")
-    assert to_file.stderr == done.stderr
+    held = 60 - sum(int(line.split()[1]) for line in done.stderr.splitlines())
+    assert to_file.stderr == f"{done.stderr}layerbench: wrote {held} records to out\n"
     assert (tmp_path / "out").read_bytes() == expected
 
 
@@ -84,9 +85,20 @@ def test_parquet_wants_a_file(run: Path, layerbench: Layerbench, tmp_path: Path)
 def test_wrong_use_is_one_line(run: Path, layerbench: Layerbench, tmp_path: Path) -> None:
     assert_one_line(layerbench("export", run), "--format")
     assert_one_line(layerbench("export", run, "--format", "xml"), "xml", "extra-p")
-    assert_one_line(layerbench("export", "nowhere", "--format", "csv"), "nowhere is not a run folder")
+    assert_one_line(layerbench("export", "nowhere", "--format", "csv"), "nowhere does not exist: name a run folder")
     assert_one_line(layerbench("export", run, "--format", "csv", "--output", tmp_path), "is a folder")
     assert_one_line(layerbench("export", run, "--format", "csv", "--output", "no/such"), "No such file")
+
+
+def test_no_file_of_a_run_is_replaced(run: Path, layerbench: Layerbench) -> None:
+    before = (run / store.RECORDS).read_bytes()
+    for output in (run / store.RECORDS, Path("run") / ".." / "run" / store.MANIFEST):
+        assert_one_line(
+            layerbench("export", run, "--format", "csv", "--output", output), "is a file of a run", "another"
+        )
+    assert (run / store.RECORDS).read_bytes() == before
+    done = layerbench("export", run, "--format", "csv", "--output", run / "records.csv")
+    assert (done.returncode, done.stderr) == (0, f"layerbench: wrote 60 records to {run / 'records.csv'}\n")
 
 
 def test_an_empty_run_is_refused_in_every_format(layerbench: Layerbench, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+import pytest
 
 from layerbench.report import cells
 
@@ -32,3 +33,30 @@ def test_a_frame_as_a_table() -> None:
 def test_a_long_frame_ends_after_its_first_rows() -> None:
     lines = cells.of_frame(pd.DataFrame({"n": range(500)}))
     assert len(lines) == 2 + cells.ROWS_SHOWN + 1
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [
+        (0.0, "0 %"),
+        (1e-7, "< 0.01 %"),
+        (0.0053, "0.53 %"),
+        (0.03, "3.0 %"),
+        (0.0994, "9.9 %"),
+        (0.0997, "10 %"),
+        (0.104, "10 %"),
+        (1.01, "101 %"),
+        (-0.0234, "-2.3 %"),
+        (math.nan, cells.NOTHING),
+    ],
+)
+def test_per_cent_below_ten_have_two_digits(fraction: float, told: str) -> None:
+    assert cells.percent(fraction) == told
+
+
+def test_decimals_are_of_what_is_larger() -> None:
+    assert [cells.percent(value, 1) for value in (0.1571, 0.0161, 0.0, 0.0997)] == ["15.7 %", "1.6 %", "0 %", "10.0 %"]
+
+
+def test_a_space_at_which_no_line_breaks_stays() -> None:
+    assert cells.flat("± 8.6\u00a0%\n") == cells.escape("± 8.6\u00a0%") == "± 8.6\u00a0%"

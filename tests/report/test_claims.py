@@ -94,14 +94,14 @@ def test_any_one_type_at_any_counts(kinds: list[str], counts: list[int]) -> None
     checked = claims.check(observed.tables_of({kind: {n: 1 / n for n in counts} for kind in kinds}))
     assert set(verdicts(checked)) == set("abcdefg")
     assert all(told.endswith(".") for told in checked["evidence"])
-    unknown = checked[checked["verdict"] == UNKNOWN]
+    unknown = checked[(checked["verdict"] == UNKNOWN) & (checked["id"] != "g")]
     assert unknown["evidence"].str.contains("To say it, ").all()
 
 
 def test_a_run_that_only_failed_says_what_it_can() -> None:
     checked = claims.check(tables.of_run(synthetic.run(change=lambda record: None)))
     assert set(checked["verdict"]) == {UNKNOWN}
-    assert checked["evidence"].str.contains("To say it, ").all()
+    assert checked.loc[checked["id"] != "g", "evidence"].str.contains("To say it, ").all()
 
 
 def test_a_run_of_none_of_the_types_says_so() -> None:

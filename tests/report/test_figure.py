@@ -190,6 +190,18 @@ def test_noisy_points_are_ringed_and_only_they() -> None:
     assert "did not shrink to ±1 %" in words(picture)
 
 
+def test_no_mark_stands_where_one_rank_exchanges_nothing() -> None:
+    def change(record: Record) -> Record:
+        marked = record.key in {("fc7", "step", 1), ("fc7", "step", 2)}
+        return msgspec.structs.replace(record, noisy=marked, throttled=marked)
+
+    _, picture = drawn(synthetic.run(change=change))
+    assert list(artist(picture, "time:fc:measured:noisy").get_xdata()) == [1, 2]
+    assert {gid for gid in gids(picture) if gid.startswith("share:") and gid.endswith(("noisy", "throttled"))} == {
+        *("share:fc:2:noisy", "share:fc:2:throttled"),
+    }
+
+
 def test_throttled_points_have_a_square_around_them_and_only_they() -> None:
     def change(record: Record) -> Record:
         return msgspec.structs.replace(record, throttled=record.key == ("lstm", "step", 4))

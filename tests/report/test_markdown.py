@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 import pandas as pd
@@ -48,8 +49,8 @@ def test_types_are_tabulated_with_units_marks_and_placement() -> None:
         assert shown[:3] == [row.kind, str(row.nodes), row.placement]
         assert shown[3].startswith(f"{units.seconds(row.seconds)} ± ")
         assert shown[4] == f"{row.speedup:.3g}"
-        assert shown[5] == f"{100 * row.efficiency:.0f} %"
-        assert shown[6] == f"{100 * row.communication_share:.1f} %"
+        assert shown[5] == cells.percent(row.efficiency)
+        assert shown[6] == cells.percent(row.communication_share, 1)
         assert ("○" in shown[7]) == (row.nodes > 2)
 
 
@@ -69,7 +70,7 @@ def test_waiting_is_said_where_communication_was_measured() -> None:
 
 def test_intensity_has_both_conventions() -> None:
     found = {cells[0]: cells for cells in rows(section(markdown(synthetic.run(batch=128)), "MACs per byte"))}
-    assert found["conv2"][2:] == ["128", "238 G", "522 MiB", "434", "–"]
+    assert found["conv2"][2:] == ["128", "238 G", "548 MB", "434", "–"]
     assert found["lstm"][5:] == ["119", "21.3"]
 
 
@@ -104,6 +105,48 @@ def test_noisy_records_are_counted_and_named() -> None:
     assert told in markdown(run)
 
 
+def test_what_exchanges_nothing_is_not_noisy() -> None:
+    def change(record: Record) -> Record:
+        return msgspec.structs.replace(record, noisy=record.layer == "fc7" and record.nodes <= 2)
+
+    report = markdown(synthetic.run(change=change))
+    assert "noisy: 9 of 180 records" in report
+    (communication,) = (
+        cells for cells in rows(section(report, "Parts of each layer")) if cells[:2] == ["fc7", "communication"]
+    )
+    assert communication[2] == "0 s"
+    assert communication[3].endswith("\\~")
+
+
+def test_the_models_error_is_said_to_be_in_no_interval() -> None:
+    told = "; intervals leave out the model's own error"
+    assert f"{told} (8.0 % in the median)\n" in markdown(synthetic.run())
+    named = msgspec.structs.replace(synthetic.NETWORK, name="gemini", residual=None)
+    run = synthetic.run()
+    run = StoredRun(run.path, msgspec.structs.replace(run.manifest, network=named), run.records)
+    assert f"{told}\n" in markdown(run)
+    assert told not in markdown(synthetic.run(measured=8))
+
+
+def test_parts_are_said_not_to_add_up() -> None:
+    told = section(markdown(synthetic.run()), "Parts of a step")
+    assert "of each part the slowest rank counts, by which together they may exceed it" in told
+    assert "the medians of parts need not add up to the median of the step." in told
+
+
+def test_several_runs_have_a_title_of_their_suites() -> None:
+    def title(*runs: StoredRun) -> str:
+        return md.title(tables.compute([columns.of_records(one.path, one.manifest, one.records) for one in runs]))
+
+    one, other = synthetic.run(Path("a")), synthetic.run(Path("b"), batch=32)
+    assert title(one) == "alexnet: a training step on 1, 2, 4 and 8 nodes"
+    assert title(one, other) == "2 runs of alexnet: a training step on 1, 2, 4 and 8 nodes"
+    fewer = synthetic.run(Path("c"), nodes=[1, 2])
+    vgg = StoredRun(Path("d"), msgspec.structs.replace(fewer.manifest, suite="vgg"), fewer.records)
+    assert title(one, fewer) == "2 runs of alexnet: a training step"
+    assert title(one, other, vgg) == "3 runs of alexnet and vgg: a training step"
+
+
 def test_ranges_are_marked() -> None:
     report = markdown(synthetic.run(samples=3))
     assert "† the range: there were too few samples" in report
@@ -117,8 +160,8 @@ def test_environment_and_launches() -> None:
     manifest = msgspec.structs.replace(run.manifest, launches=launches)
     found = dict(rows(section(markdown(StoredRun(run.path, manifest, run.records)), "Environment")))
     assert found["cpu model"] == "AMD EPYC 7R13 Processor"
-    assert found["caches"] == "L1d 32 KiB, L2 512 KiB, L3 32 MiB"
-    assert found["memory total"] == "16 GiB"
+    assert found["caches"] == "L1d 32.8 kB, L2 524 kB, L3 33.6 MB"
+    assert found["memory total"] == "17.2 GB"
     assert found["libraries"] == "numpy 2.4.6, onednn-cpu-gomp 2023.2.0"
     assert found["MPI"] == "MPICH 5.0.2"
     assert found["hosts"] == "a, b"
@@ -146,7 +189,7 @@ def test_parts_of_a_step_are_the_breakdown() -> None:
     for row in row_tuples(frame[frame["part"] == "communication"]):
         shown = found[row.kind, str(row.nodes)]
         assert shown[2] == row.placement
-        assert shown[-1] == f"{units.seconds(row.seconds)} ({100 * row.share:.0f} %)"
+        assert shown[-1] == f"{units.seconds(row.seconds)} ({cells.percent(row.share)})"
 
 
 def test_the_roofline_or_why_there_is_none() -> None:
@@ -174,7 +217,7 @@ def test_several_runs_stand_in_one_report() -> None:
         for run in (synthetic.run(), synthetic.run(batch=32, change=synthetic.failed("conv3", 4, "boom")))
     ]
     report = md.markdown(tables.compute(runs), NO_CLAIMS)
-    assert report.startswith("# 2 runs: alexnet: a training step on 1, 2, 4 and 8 nodes\n")
+    assert report.startswith("# 2 runs of alexnet: a training step on 1, 2, 4 and 8 nodes\n")
     assert [shown[0] for shown in rows(report.split("\n## ")[0])] == ["batch 16", "batch 32"]
     types = rows(section(report, "Running time of a step"))
     assert len(types) == 24

@@ -70,10 +70,10 @@ def test_the_row_that_decides_is_the_one_told(tmp_path: Path) -> None:
     assert "the best of 3 ratios" in finding.evidence
 
 
-def test_without_the_file_it_is_to_be_measured(tmp_path: Path) -> None:
+def test_without_the_file_nothing_is_asked_for_that_no_command_does(tmp_path: Path) -> None:
     finding = overlap_claim.overlap(tmp_path)
     assert finding.verdict == UNKNOWN
-    assert finding.told() == "The run has no overlap.json. To say it, measure the overlap."
+    assert finding.told() == "The run has no overlap.json, and no command of this version makes one yet."
 
 
 def test_another_count_says_nothing_of_one_node(tmp_path: Path) -> None:

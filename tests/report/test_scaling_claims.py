@@ -233,10 +233,10 @@ def shares(conv: float, fc: float, lstm: float, **more: Any) -> Tables:
     ("conv", "fc", "lstm", "verdict", "words"),
     [
         (0.25, 0.75, 0.625, HOLDS, "lstm. A rank"),
-        (0.25, 0.75, 0.125, FAILS, "against what was observed of lstm"),
-        (0.75, 0.75, 0.125, FAILS, "against what was observed of conv and lstm"),
+        (0.25, 0.75, 0.125, FAILS, "; of lstm the opposite was observed. "),
+        (0.75, 0.75, 0.125, FAILS, "; of conv and lstm the opposite was observed. "),
         (0.25, 0.5, 0.625, UNKNOWN, "nothing can be said of fc"),
-        (0.5, 0.25, 0.625, FAILS, "against what was observed of fc, and nothing can be said of conv"),
+        (0.5, 0.25, 0.625, FAILS, "; of fc the opposite was observed; nothing can be said of conv. "),
     ],
 )
 def test_shares_of_communication(conv: float, fc: float, lstm: float, verdict: str, words: str) -> None:

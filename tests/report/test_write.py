@@ -5,6 +5,10 @@ import gc
 import importlib.util
 import io
 import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +85,32 @@ def test_several_runs_are_one_report_in_the_current_folder(tmp_path: Path, monke
     folders = [stored(synthetic.run(path=Path(path), batch=batch, **SMALL)) for path, batch in (("a", 4), ("b", 8))]
     written = report(folders, html=False)
     assert {path.parts[0] for path in written} == {"report"}
-    assert "2 runs: alexnet" in Path("report/report.md").read_text()
+    assert "2 runs of alexnet: a training step" in Path("report/report.md").read_text()
     assert set(pd.read_csv("report/records.csv")["run"]) == {"batch 4", "batch 8"}
     assert not Path("report/figure.png").exists()
     assert Path("report/figures/running_time.png").exists()
+
+
+def test_a_runs_own_folder_and_a_file_are_refused_before_anything_is_read_or_told(tmp_path: Path) -> None:
+    folder = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "README.md").write_text("to be kept")
+    before = files(tmp_path)
+    out = io.StringIO()
+    for output, why in (
+        (folder, "is the folder of a run"),
+        (tmp_path / "link", "is the folder of a run"),
+        (tmp_path / "README.md", "is a file: name a folder"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            report([folder], output, Console(file=out), html=False)
+    assert (out.getvalue(), files(tmp_path)) == ("", before)
+
+
+def test_what_is_to_be_read_first_is_named_first(tmp_path: Path) -> None:
+    folder = stored(synthetic.run(path=tmp_path / "run", **SMALL))
+    assert [path.name for path in report([folder], html=True)[:2]] == ["report.html", "report.md"]
+    assert report([folder], html=False)[0].name == "report.md"
 
 
 def test_a_run_named_twice_is_refused(tmp_path: Path) -> None:
@@ -129,11 +155,11 @@ def test_a_run_of_failures_only_has_a_report_that_says_so_and_no_figure(tmp_path
     assert "no memory" in text
 
 
-@pytest.mark.parametrize("obstacle", ["a file where the folder should be", "a folder where a file should be"])
+@pytest.mark.parametrize("obstacle", ["a file where a folder above should be", "a folder where a file should be"])
 def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path, obstacle: str) -> None:
-    folder = tmp_path / "out"
+    folder = tmp_path / "above" / "out"
     if obstacle.startswith("a file"):
-        folder.write_text("")
+        folder.parent.write_text("")
     else:
         (folder / "report.md" / "in the way").mkdir(parents=True)
     run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
@@ -150,15 +176,39 @@ def test_what_cannot_be_written_whole_leaves_the_old_report_whole(tmp_path: Path
     before = {path: path.read_bytes() for path in report([run], html=False)}
     assert max(map(len, before.values())) > 30_000
     newer = stored(synthetic.run(path=tmp_path / "newer", batch=32, **SMALL))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        with pytest.raises(StoreError, match="File too large; name another folder with --output"):
-            report([newer], run / "report", html=False)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    command = [sys.executable, "-m", "layerbench", "report", newer, "--output", run / "report", "--no-html", "--quiet"]
+    limits = (room, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    ended = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("File too large; name another folder with --output")
     assert {path: path.read_bytes() for path in before} == before
     assert files(run / "report") == {str(path.relative_to(run / "report")) for path in before}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_the_old_report_whole_and_no_draft(tmp_path: Path, number: signal.Signals) -> None:
+    run = stored(synthetic.run(path=tmp_path / "run"))
+    output = run / "report"
+    output.mkdir()
+    (output / "report.md").write_text("the old one")
+    command = [sys.executable, "-m", "layerbench", "report", run, "--no-html", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(output.glob(".draft-*")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 128 + number
+    assert said == f"layerbench: stopped by {number.name}; no report was written\n"
+    assert files(output) == {"report.md"}
+    assert not list(output.glob(".draft-*"))
 
 
 def test_a_crash_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +252,7 @@ def test_without_what_the_page_needs_the_rest_is_made(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path, enabled: bool) -> None:
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken" / "report.md" / "in the way").mkdir(parents=True)
     run = stored(synthetic.run(path=tmp_path / "run", **SMALL))
     was = gc.isenabled()
     try:

@@ -71,8 +71,8 @@ def section(tables: Tables) -> Section:
     return Section(
         "breakdown",
         "Parts of a step",
-        "Medians of each part, summed over the layers of a type. All communication is exposed. The parts need not add "
-        "up to the step: of each part the slowest rank counts, and ranks wait for one another.",
+        "Medians of each part, summed over the layers of a type. All communication is exposed. "
+        + describe.PARTS_AND_STEP,
         charts,
         keys,
         [MODE],

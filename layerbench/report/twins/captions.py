@@ -43,7 +43,7 @@ def of_runs(tables: Tables, tell: Callable[[Tables], str]) -> str:
 
 def subject(tables: Tables) -> str:
     """The suites that were run: ``alexnet``."""
-    return describe.listed(list(dict.fromkeys(run.manifest.suite for run in tables.runs.values())))
+    return describe.suites(run.manifest for run in tables.runs.values())
 
 
 def how(tables: Tables) -> str:
@@ -69,6 +69,7 @@ def marks(tables: Tables, drawn: pd.DataFrame, hollow: str = "Hollow and dashed"
             f"{hollow}: emulated ({counts}), every rank's share timed alone and the all-reduce computed from the "
             f"network's figures: {of_runs(tables, _network)}."
         )
+        told.append(sentence(of_runs(tables, _model_error)))
     if shared := of_runs(tables, describe.oversubscription):
         told.append(sentence(shared))
     if drawn["noisy"].any():
@@ -82,6 +83,10 @@ def marks(tables: Tables, drawn: pd.DataFrame, hollow: str = "Hollow and dashed"
 def _emulated_counts(tables: Tables) -> str:
     counts = describe.emulated_counts(tables)
     return describe.node_counts(counts) if counts else ""
+
+
+def _model_error(tables: Tables) -> str:
+    return describe.model_error(tables) if describe.emulated_counts(tables) else ""
 
 
 def _network(tables: Tables) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _BAR = 0.125
 """Inches."""
 
+_FOOT = 6.0
+"""Points from the foot of our bar to its marker."""
+
 _MOST_BARS = 56
 """A page holds no more."""
 
@@ -145,30 +148,53 @@ def _bar(panel: Any, y: int, line: _Line, scale: float, fill: dict[str, Any]) ->
 
 
 def _ours(panel: Any, y: int, line: _Line, scale: float, kinds: list[str], left: float) -> None:
-    """Our bar, with its interval, and its marker at the end, which says what it is."""
+    """Our bar with its interval, and at its foot the marker that says what it is: at the end it would hide that."""
+    from matplotlib.transforms import ScaledTranslation
+
     row = line.ours
     style = look(row.kind, kinds)
     emulated = row.placement == "emulated"
     hatched = {"hatch": "////"} if emulated else {}
     fill = {"facecolor": face(row.placement, style.colour), "edgecolor": style.colour, "linewidth": 0.8, **hatched}
     _bar(panel, y, line, scale, fill)
-    value = row.median / scale
     if row.ci_low < row.ci_high:
-        panel.plot([max(row.ci_low / scale, left), row.ci_high / scale], [y, y], color=INK, linewidth=0.8, zorder=3)
-    end = {"gid": f"{line.gid}:mark", "zorder": 4, "linestyle": "none"}
+        _interval(panel, y, max(row.ci_low / scale, left), row.ci_high / scale, line.gid)
+    foot = panel.transData + ScaledTranslation(_FOOT / 72, 0, panel.figure.dpi_scale_trans)
     panel.plot(
-        value,
+        left,
         y,
+        gid=f"{line.gid}:mark",
+        zorder=4,
+        linestyle="none",
+        transform=foot,
         marker=style.marker,
         markersize=4,
         markerfacecolor=face(row.placement, style.colour),
-        markeredgecolor=style.colour,
-        **end,
+        markeredgecolor="white" if row.placement == "measured" else style.colour,
+        markeredgewidth=0.6,
     )
     for mark, shape in (("noisy", ring), ("throttled", square)):
         if getattr(row, mark):
             ringed = {**shape(PEN._replace(marker=4.0, ring=3.6)), "markeredgecolor": INK}
-            panel.plot(value, y, gid=f"{line.gid}:{mark}", zorder=5, **ringed)
+            panel.plot(left, y, gid=f"{line.gid}:{mark}", zorder=5, transform=foot, **ringed)
+
+
+def _interval(panel: Any, y: int, low: float, high: float, gid: str) -> None:
+    """Its ends by caps; the white around them stands out from any bar."""
+    from matplotlib.patheffects import withStroke
+
+    panel.plot(
+        [low, high],
+        [y, y],
+        color=INK,
+        linewidth=0.8,
+        marker="|",
+        markersize=4.5,
+        markeredgewidth=0.8,
+        zorder=3,
+        path_effects=[withStroke(linewidth=2.2, foreground="white")],
+        gid=f"{gid}:interval",
+    )
 
 
 def _series(values: list[float]) -> pd.Series[float]:
@@ -183,6 +209,8 @@ def _entries(tables: Tables, kept: list[Any]) -> list[Entry]:
 
     rows = pd.concat([rows for _, rows in kept])
     there = set(rows["kind"])
-    entries = keys.types(tables, [kind for kind in keys.kinds_of(tables) if kind in there], lines=False)
+    every = keys.kinds_of(tables)
+    # Which of a type's layers are here the headings say.
+    entries: list[Entry] = [(keys.point(look(kind, every), lines=False), kind) for kind in every if kind in there]
     entries.append((Patch(facecolor=_GREY, edgecolor=FAINT, linewidth=0.5), "published"))
     return [*entries, *keys.placements(rows, lines=False), *keys.rings(rows)]

@@ -117,8 +117,8 @@ def test_under_the_pointer_of_bars_and_of_the_roofline(ordinary: Opened) -> None
     assert re.fullmatch(r"fc, 2 nodes exposed communication [\d.]+ ms, \d+ % of the step measured", told)
     for name, value in (("pass", "forward"), ("nodes", "1")):
         ordinary.choose(f"#roofline [data-choice={name}]", value)
-    told = under_pointer(ordinary, "roofline-chart", "fc measured", 0)
-    assert re.match(r"fc6, forward, 1 node \d+ % of the roofline, bound by memory [\d.]+ GFLOP/s of one rank", told)
+    told = under_pointer(ordinary, "roofline-chart", "fc measured", 2)
+    assert re.match(r"fc8, forward, 1 node \d+ % of the roofline, bound by memory [\d.]+ GFLOP/s of one rank", told)
     for name in ("pass", "nodes"):
         ordinary.choose(f"#roofline [data-choice={name}]", "all")
 
@@ -280,7 +280,7 @@ def test_controls_are_reached_in_order_and_charts_are_described(ordinary: Opened
     focused = "document.activeElement.textContent"
     assert ordinary.view.evaluate(focused) == "Skip to the report"
     ordinary.view.keyboard.press("Enter")
-    assert ordinary.view.evaluate("document.activeElement.id") == "main"
+    assert ordinary.view.evaluate("document.activeElement.id") == "sections"
     unlabelled = ordinary.view.evaluate(
         """[...document.querySelectorAll("select, input:not([type=hidden]), button, summary")]
              .filter((one) => !(one.labels?.length || one.textContent.trim() || one.ariaLabel)).length"""
@@ -299,6 +299,16 @@ def test_a_small_screen(open_page: Open) -> None:
     opened.view.wait_for_timeout(400)
     assert opened.view.locator("#running-time .main-svg").first.bounding_box()["width"] > 450
     assert opened.faults == []
+
+
+@pytest.mark.parametrize("width", [1300, 1920])
+def test_the_table_of_records_has_the_width_of_the_window(ordinary: Opened, width: int) -> None:
+    before = ordinary.view.viewport_size
+    ordinary.view.set_viewport_size({"width": width, "height": 900})
+    box = ordinary.view.locator("#records .wide").bounding_box()
+    assert (box["x"], box["width"]) == (20, width - 40)
+    assert ordinary.view.locator("#observations").bounding_box()["width"] < 1000
+    ordinary.view.set_viewport_size(before)
 
 
 def test_labels_of_many_counts_do_not_touch_on_a_small_screen(open_page: Open) -> None:

@@ -111,7 +111,7 @@ def test_where_there_is_no_room_for_samples_those_that_need_attention_are_kept(m
     def change(record: Record) -> Record:
         return msgspec.structs.replace(record, noisy=record.layer == "lstm")
 
-    tables = made.ordinary(nodes=(1,), samples=300, change=change)
+    tables = made.ordinary(nodes=(2,), samples=300, change=change)
     monkeypatch.setattr(data, "SAMPLES", 5 * data.OF_A_RECORD)
     payload = data.payload(tables)
     held = [layer for layer, of in zip(values(payload, "layer"), payload["samples"], strict=True) if of is not None]

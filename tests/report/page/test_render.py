@@ -99,7 +99,7 @@ def test_what_was_run_and_what_is_wrong_with_its_folder() -> None:
     for fact in (
         "AMD EPYC 7R13 Processor",
         "layerbench run --suite alexnet",
-        "L3 32 MiB",
+        "L3 33.6 MB",
         "numpy 2.4.6",
         "1/β 3.8 GB/s",
     ):
@@ -135,6 +135,27 @@ def test_observations_with_their_verdicts() -> None:
     classes = [str(attributes.get("class")) for tag, attributes in found.elements if tag == "td"]
     assert [c for c in classes if c.startswith("verdict")] == ["verdict good", "verdict bad", "verdict unsure"]
     assert "Observations checked" not in document(tables, claims=False).words
+
+
+def test_spaces_at_which_no_line_breaks_are_shown_as_spaces() -> None:
+    tables = made.ordinary(nodes=(1,))
+    claims = made.claims(tables).assign(evidence="From 2.37 s ± 8.6 % to 305\u202fms")
+    html = page.render(tables, claims).decode()
+    assert "± 8.6\u00a0% to 305\u202fms" in html
+    assert "\\xa0%" not in html
+
+
+def test_the_table_of_records_is_not_within_the_frame() -> None:
+    html = page.render(made.ordinary(nodes=(1,)), None).decode()
+    main = html[html.index('<main class="whole">') : html.index("</main>")]
+    depth = 0
+    for tag in re.findall(r"</?div|<section id=\"records\"", main):
+        depth += {"<div": 1, "</div": -1}.get(tag, 0)
+        if tag.startswith("<section"):
+            assert depth == 0
+            break
+    else:
+        raise AssertionError("no table of records")
 
 
 def test_charts_have_words_and_numbers() -> None:
