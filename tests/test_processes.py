@@ -15,6 +15,7 @@ import pytest
 from layerbench import processes
 from layerbench.errors import LayerbenchError, StoreError
 from layerbench.processes import MOST_TASKS, in_processes
+from tests.values import HEEDING
 
 
 def meet(folder: Path, name: str, others: int) -> int:
@@ -147,7 +148,7 @@ with signals_raise():
 def started(folder: Path, long: float) -> tuple[subprocess.Popen[bytes], int]:
     """A process that works with a copy, and the copy's number."""
     code = WORK.replace("FOLDER", repr(str(folder))).replace("LONG", str(long))
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen([sys.executable, "-c", HEEDING + code], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
         time.sleep(0.02)
@@ -162,7 +163,10 @@ def test_a_signal_ends_all_at_once(tmp_path: Path, number: signal.Signals) -> No
     os.kill(copy, number)
     parent.send_signal(number)
     parent.send_signal(number)
-    assert parent.wait(60) != 0
+    try:
+        assert parent.wait(60) != 0
+    finally:
+        parent.kill()
     assert not runs(copy)
 
 

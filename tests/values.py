@@ -70,3 +70,11 @@ def manifest(**changes: Any) -> Manifest:
 def record(**changes: Any) -> Record:
     """The record above, some of it replaced."""
     return msgspec.structs.replace(RECORD, **changes)
+
+
+HEEDING = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+"""
+"""Before a program's own: what a script starts in the background, or nohup, would be deaf to these signals."""

@@ -26,6 +26,7 @@ from layerbench.report.frame_csv import csv as csv_of
 from layerbench.store import StoredRun
 from tests.report import synthetic
 from tests.report.synthetic import stored
+from tests.values import HEEDING
 
 SMALL: dict[str, Any] = {"nodes": [1], "layers": suite.load("alexnet").layers[-1:]}
 FRAMES = ["records.csv", "layer_types.csv", "breakdown.csv", "intensity.csv"]
@@ -198,7 +199,8 @@ def test_a_signal_leaves_the_old_report_whole_and_no_draft(tmp_path: Path, numbe
     output = run / "report"
     output.mkdir()
     (output / "report.md").write_text("the old one")
-    command = [sys.executable, "-m", "layerbench", "report", run, "--no-html", "--quiet"]
+    code = HEEDING + "from layerbench.cli import main; main()"
+    command = [sys.executable, "-c", code, "report", run, "--no-html", "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(output.glob(".draft-*")):
         assert process.poll() is None
