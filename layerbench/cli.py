@@ -13,6 +13,7 @@ import click
 from layerbench import __version__
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
+from layerbench.schedule.commands import schedule_command, simulate_command
 
 if TYPE_CHECKING:
     from layerbench.listener import Listener
@@ -36,6 +37,10 @@ def main(context: click.Context) -> None:
     """Times deep learning's layers across nodes, with numbers that hold."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+main.add_command(schedule_command)
+main.add_command(simulate_command)
 
 
 @main.command(name="run")

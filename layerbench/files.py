@@ -1,10 +1,12 @@
-"""A file is replaced whole: a reader sees the old one or the new one, never a part."""
+"""A file is replaced whole, and several that belong together only once all are written."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from layerbench.errors import StoreError, UsageError
@@ -34,6 +36,44 @@ def replace(path: Path, contents: bytes | Iterable[bytes]) -> None:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; name another file with --output"
         ) from error
+
+
+def all_or_none(folder: Path, make: Callable[[Path], Sequence[str]]) -> list[Path]:
+    """Write all files apart, and only then put each in its place: what fails before leaves the old ones whole.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if it is not there.
+    make
+        Writes the files into the folder that it is given, and returns their names in it. They may be in folders below,
+        which it makes.
+
+    Returns
+    -------
+    list of Path
+        The files in their places, in the order in which ``make`` named them.
+
+    Raises
+    ------
+    OSError
+        If one cannot be written, or where one is to be there is a folder.
+    """
+    draft = folder / f".draft-{os.getpid()}"
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        names = make(draft)
+        for name in names:
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (draft / name).replace(folder / name)
+    finally:
+        # An interruption too must leave nothing behind.
+        shutil.rmtree(draft, ignore_errors=True)
+    return [folder / name for name in names]
 
 
 def _followed(path: Path) -> Path:

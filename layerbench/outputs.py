@@ -37,21 +37,36 @@ def check_file(path: Path, runs: Iterable[Path] = ()) -> None:
         raise UsageError(f"--output {path} is a file of a run, which would be lost: name another file")
 
 
-def check_folder(path: Path, runs: Iterable[Path] = ()) -> None:
-    """See that a folder which a report is to be written into is not a run's own, nor a file.
+def check_folder(path: Path, inputs: Iterable[Path] = (), names: Iterable[str] = (), *, what: str = "report") -> None:
+    """See that a folder which is to be written into is not a run's own, nor a file, and that no input would be lost.
+
+    Parameters
+    ----------
+    path
+        What ``--output`` names.
+    inputs
+        Runs and files that are read.
+    names
+        Files that are written there, or removed.
+    what
+        What is written, in a word that follows ``a``.
 
     Raises
     ------
     UsageError
-        If it is.
+        If it is, or one would be.
     """
+    inputs = list(inputs)
     if _mode(path, lambda mode: not stat.S_ISDIR(mode)):
         raise UsageError(f"--output {path} is a file: name a folder")
-    if _is_run(path) or any(_same(path, run) for run in runs):
+    if _is_run(path) or any(_same(path, one) for one in inputs):
         raise UsageError(
-            f"--output {path} is the folder of a run, among whose files a report would be: name another, such as "
-            f"{path / 'report'}"
+            f"--output {path} is the folder of a run, among whose files a {what} would be: name another, such as "
+            f"{path / what}"
         )
+    for name in names:
+        if any(_same(path / name, one) for one in inputs):
+            raise UsageError(f"--output {path} has {name}, which is read and would be lost: name another folder")
 
 
 def _is_run(folder: Path) -> bool:

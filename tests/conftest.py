@@ -1,15 +1,18 @@
-"""What several tests share: a small suite, the command line as a user calls it, and why a tier is skipped."""
+"""What several tests share: a small suite, the command line as a user calls it, a browser, why a tier is skipped."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from layerbench.launch import find_mpiexec
+from tests.browsed import Opened, opened
 
 SMALL_SUITE = """
 description = "three layers, each a few milliseconds"
@@ -40,6 +43,8 @@ time_steps = 8
 
 QUICK = ("--kernels", "numpy", "--max-time", "0.2", "--batch", "8")
 """Options of a run that takes no longer than it must."""
+
+CHROMIUM = "chromium"
 
 Layerbench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -86,3 +91,39 @@ def mpiexec() -> str:
     if program is None:
         pytest.skip("no mpiexec: pip install 'layerbench[local]'")
     return program
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real browser, started once."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    for needed in ("jinja2", "plotly"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed: pip install 'layerbench[html]'")
+    program = shutil.which(CHROMIUM)
+    if program is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def open_html(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Opened]]:
+    """Open a page of these contents, offline; it stays open until all tests are done."""
+    contexts = []
+    folder = tmp_path_factory.mktemp("pages")
+
+    def open_(contents: bytes, *, width: int = 1280, scheme: str = "light", **options: Any) -> Opened:
+        file = folder / f"{len(contexts)}.html"
+        file.write_bytes(contents)
+        contexts.append(
+            browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **options)
+        )
+        return opened(contexts[-1], file)
+
+    yield open_
+    for context in contexts:
+        context.close()

@@ -24,7 +24,7 @@ ROWS = (
     ("assignment", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
     ("outputs",),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),
-    ("calibrate", "compare", "export", "listener", "measure", "roofline"),
+    ("calibrate", "compare", "export", "listener", "measure", "roofline", "schedule"),
     ("sweep", "terminal", "worker"),
     ("api",),
     ("cli",),
@@ -118,7 +118,9 @@ def test_no_file_is_too_long(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["report"], ["suites"], ["doctor"], ["export"], ["compare"]], ids=" ".join
+    "command",
+    [[], ["run"], ["report"], ["suites"], ["doctor"], ["export"], ["compare"], ["schedule"], ["simulate"]],
+    ids=" ".join,
 )
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     program = (

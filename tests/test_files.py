@@ -1,13 +1,13 @@
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from layerbench.errors import StoreError, UsageError
-from layerbench.files import replace
+from layerbench.files import all_or_none, replace
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -84,3 +84,67 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         replace(path, until_full())
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def making(**contents: str) -> Callable[[Path], list[str]]:
+    """Writes files of these names and contents; an underscore in a name stands for a folder's bound."""
+
+    def make(draft: Path) -> list[str]:
+        names = [name.replace("_", "/") for name in contents]
+        for name, text in zip(names, contents.values(), strict=True):
+            (draft / name).parent.mkdir(exist_ok=True)
+            (draft / name).write_text(text)
+        return names
+
+    return make
+
+
+def tree(folder: Path) -> dict[str, str | None]:
+    """Everything below a folder, with what is in each file."""
+    return {str(path.relative_to(folder)): path.read_text() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_all_files_are_put_in_their_places_and_told_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "out"
+    written = all_or_none(folder, making(b="1", figures_a="2", a="3"))
+    assert written == [folder / "b", folder / "figures" / "a", folder / "a"]
+    assert tree(folder) == {"b": "1", "a": "3", "figures": None, "figures/a": "2"}
+    (folder / "mine").write_text("kept")
+    all_or_none(folder, making(b="4", figures_a="5"))
+    assert tree(folder) == {"b": "4", "a": "3", "figures": None, "figures/a": "5", "mine": "kept"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_fails_in_the_middle_leaves_the_old_files_whole_and_no_draft(tmp_path: Path, error: BaseException) -> None:
+    all_or_none(tmp_path, making(a="old", figures_a="old"))
+    before = tree(tmp_path)
+
+    def until_full(draft: Path) -> list[str]:
+        making(a="new", figures_b="new")(draft)
+        assert len(list(tmp_path.iterdir())) == 3
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        all_or_none(tmp_path, until_full)
+    assert raised.value is error
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("taken", ["b", "figures/a"])
+def test_a_folder_where_a_file_is_to_be_leaves_all_as_it_was(tmp_path: Path, taken: str) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / taken).mkdir(parents=True)
+    before = tree(tmp_path)
+    with pytest.raises(IsADirectoryError, match=f"{taken} is a folder there"):
+        all_or_none(tmp_path, making(a="new", b="new", figures_a="new"))
+    assert tree(tmp_path) == before
+
+
+def test_a_file_where_a_folder_is_to_be_leaves_all_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "figures").write_text("mine")
+    with pytest.raises(FileExistsError):
+        all_or_none(tmp_path, making(a="new", figures_a="new"))
+    with pytest.raises(OSError, match="Not a directory"):
+        all_or_none(tmp_path / "a", making(a="new"))
+    assert tree(tmp_path) == {"a": "old", "figures": "mine"}

@@ -99,3 +99,19 @@ def test_a_report_does_not_go_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("")
     with pytest.raises(UsageError, match=r"README\.md is a file: name a folder"):
         check_folder(tmp_path / "README.md")
+
+
+def test_a_run_is_told_what_would_be_among_its_files(run: Path) -> None:
+    with pytest.raises(UsageError, match=r"among whose files a schedule would be: .*, such as .*first/schedule$"):
+        check_folder(run, what="schedule")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_file_that_is_read_is_written_over(tmp_path: Path, way: Callable[[Path], Path]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "jobs.csv").write_text("job,type,nodes,seconds")
+    read = way(tmp_path / "out" / "jobs.csv")
+    with pytest.raises(UsageError, match=r"out has jobs\.csv, which is read and would be lost: name another folder$"):
+        check_folder(tmp_path / "out", [read], ["plan.csv", "jobs.csv"])
+    check_folder(tmp_path / "out", [read], ["plan.csv"])
+    check_folder(tmp_path / "other", [read], ["jobs.csv"])

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import importlib.util
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerbench import outputs
+from layerbench import files, outputs
 from layerbench.errors import StoreError, UsageError
 from layerbench.processes import in_processes
-from layerbench.report import cells, claims, columns, figure, frame_csv, markdown, tables, text, twins
+from layerbench.report import cells, claims, columns, figure, frame_csv, html_extra, markdown, tables, text, twins
 from layerbench.report.columns import RunColumns
 from layerbench.report.tables import FRAMES, Tables
 from layerbench.store import collector_paused
@@ -32,9 +28,6 @@ FIGURES = "figures"
 
 FOLDER = "report"
 """Where a report goes: into the run's folder, or, of several runs, into the current one."""
-
-PAGE_NEEDS = ("jinja2", "plotly")
-INSTALL_PAGE = "pip install 'layerbench[html]'"
 
 
 def report(
@@ -76,7 +69,7 @@ def report(
     StoreError
         If a run cannot be read, or a file cannot be written.
     """
-    page = _page_wanted(html)
+    page = html_extra.wanted(html)
     resolved = [run.resolve() for run in runs]
     for path in resolved:
         if resolved.count(path) > 1:
@@ -111,20 +104,14 @@ def _folder(runs: Sequence[Path], output: Path | None) -> Path:
 
 
 def _into(folder: Path, computed: Tables, *, html: bool) -> list[Path]:
-    """Write all files apart, and only then put each in its place: what fails before leaves the old report whole."""
-    draft = folder / f".draft-{os.getpid()}"
-    try:
-        (draft / FIGURES).mkdir(parents=True, exist_ok=True)
+    def make(draft: Path) -> list[str]:
+        (draft / FIGURES).mkdir(exist_ok=True)
         names = _drafted(draft, computed, html=html)
+        # Even where there are none: a file in its way is told of before anything is in its place.
         (folder / FIGURES).mkdir(exist_ok=True)
-        for name in names:
-            if (folder / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
-        for name in names:
-            (draft / name).replace(folder / name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    written = [folder / name for name in names]
+        return names
+
+    written = files.all_or_none(folder, make)
     for stale in _everything(folder) - set(written):
         # What an earlier report of this folder had and this one has not would contradict it.
         stale.unlink(missing_ok=True)
@@ -149,16 +136,9 @@ def _drafted(draft: Path, computed: Tables, *, html: bool) -> list[str]:
     return [*(name for name in names if name == PAGE), TEXT, *(name for name in names if name != PAGE)]
 
 
-def _page_wanted(html: bool | None) -> bool:
-    missing = [name for name in PAGE_NEEDS if importlib.util.find_spec(name) is None]
-    if html and missing:
-        raise UsageError(f"--html needs {' and '.join(missing)}, not installed here: {INSTALL_PAGE}")
-    return not missing if html is None else html
-
-
 def page_left_out() -> str:
     """Why there is no page though nobody asked for none; empty where there is one."""
-    return "" if _page_wanted(None) else f"{PAGE} was left out: it needs {INSTALL_PAGE}"
+    return html_extra.left_out(PAGE)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``make bench``: figures that are reported, not tested, measured in one go on an idle machine.
 
-python tests/bench [--only peers,harness,compare] [--output results/bench]
+python tests/bench [--only peers,harness,compare,schedule] [--output results/bench]
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from layerbench import environment, sweep
-from tests.bench import compare, harness, peers
+from tests.bench import compare, harness, peers, schedule
 
-BENCHES = {"peers": peers, "harness": harness, "compare": compare}
+BENCHES = {"peers": peers, "harness": harness, "compare": compare, "schedule": schedule}
 
 
 def main() -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from layerbench.report import markdown
-from layerbench.report.page import charts, data, overview, palette, words
+from layerbench.report.page import charts, data, offline, overview, palette, words
 from layerbench.report.page.section import SYMBOLS, Chart, Key
 from layerbench.report.tables import Tables
 
@@ -18,15 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SCRIPTS = ("page.js", "samples.js", "records.js")
-
-_UNSAFE = {
-    ord("<"): "\\u003c",
-    ord(">"): "\\u003e",
-    ord("&"): "\\u0026",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
-"""What could end a script's element, or a line of it, within a string of JSON."""
 
 DASHED = {"solid": "", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2", "longdashdot": "9 2 1.5 2", "longdash": "9 3"}
 """The dashes of runs, as a key draws them."""
@@ -50,16 +36,12 @@ def render(tables: Tables, claims: pd.DataFrame | None) -> bytes:
     bytes
         HTML in UTF-8 that asks nothing of any server; the same for the same tables and library versions.
     """
-    from jinja2 import Environment
-    from plotly.offline import get_plotlyjs
-
     before, after = charts.sections(tables)
     drawn = {chart.id: chart for section in (*before, *after) for chart in section.charts}
-    library, program = get_plotlyjs(), "\n".join(_text(name) for name in _SCRIPTS)
     letters = words.letters(tables)
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=words.visible)
-    template = environment.from_string(_text("page.html.jinja"))
-    page = template.render(
+    return offline.filled(
+        offline.text(__name__, "page.html.jinja"),
+        "\n".join(offline.text(__name__, name) for name in _SCRIPTS),
         title=markdown.title(tables),
         heads=overview.heads(tables),
         facts=overview.facts(tables),
@@ -72,44 +54,17 @@ def render(tables: Tables, claims: pd.DataFrame | None) -> bytes:
         letters=letters,
         dashes=DASHED,
         several=len(letters) > 1,
-        style=_text("page.css"),
+        style=offline.text(__name__, "page.css"),
         light=palette.style(dark=False),
         dark=palette.style(dark=True),
-        policy=_policy(library, program),
-        charts=_json({name: _drawing(chart) for name, chart in drawn.items()}),
-        records=_json(data.payload(tables) | charts.strip(tables)),
-        colours=_json(palette.DARK),
-        library=library,
-        program=program,
-    )
-    # A warning may name a folder whose name is no text.
-    return page.encode("utf-8", "replace")
-
-
-def _text(name: str) -> str:
-    return (importlib.resources.files(__name__) / name).read_text(encoding="utf-8")
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy that lets the page's own scripts run and nothing else: no request, no other script.
-
-    Charts set styles on their elements and are saved by way of an image.
-    """
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        charts=offline.json({name: _drawing(chart) for name, chart in drawn.items()}),
+        records=offline.json(data.payload(tables) | charts.strip(tables)),
+        colours=offline.json(palette.DARK),
     )
 
 
 def _drawing(chart: Chart) -> dict[str, Any]:
     return {"data": chart.data, "layout": chart.layout, "zoom": chart.zoom}
-
-
-def _json(value: Any) -> str:
-    """JSON that stands within a script's element; NaN becomes null."""
-    return msgspec.json.encode(value).decode().translate(_UNSAFE)
 
 
 def _claims(claims: pd.DataFrame | None, letters: dict[str, str]) -> list[dict[str, str]]:

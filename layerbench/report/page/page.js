@@ -7,6 +7,9 @@ const records = read("records");
 const darkened = read("colours");
 const hidden = { kinds: new Set(), runs: new Set() };
 
+/* Functions that draw what is beside the charts; later scripts add theirs. */
+const drawers = [];
+
 const darkGround = matchMedia("(prefers-color-scheme: dark)");
 const finePointer = matchMedia("(pointer: fine)");
 const NARROW = 480;
@@ -110,7 +113,7 @@ function draw(name) {
 
 function drawAll() {
   for (const name of Object.keys(charts)) draw(name);
-  drawSamples();
+  for (const drawRest of drawers) drawRest();
 }
 
 function hide(control) {

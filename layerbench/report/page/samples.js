@@ -116,6 +116,8 @@ function drawSamples() {
   plotInto(plot, stripTraces(row, SCALE[unit], unit), stripLayout(row, SCALE[unit], unit), true);
 }
 
+drawers.push(drawSamples);
+
 const STRIP_KEY = ["run", "layer", "part", "nodes"];
 const keyed = new Map();
 

@@ -16,9 +16,10 @@ from layerbench import units
 from layerbench.records import Record
 from layerbench.report import columns
 from layerbench.report.page import words
+from tests.browsed import Opened
 from tests.report import synthetic
 from tests.report.page import made
-from tests.report.page.conftest import Open, Opened
+from tests.report.page.conftest import Open
 
 ROWS = "#records-table tbody tr"
 

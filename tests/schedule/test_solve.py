@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+from hypothesis import given, settings
+
+from layerbench.errors import UsageError
+from layerbench.schedule import completion, policies
+from layerbench.schedule.instance import instance
+from layerbench.schedule.jobs import Job
+from layerbench.schedule.solve import OBJECTIVES, POLICIES, others, solve
+from tests.schedule.checker import faults
+from tests.schedule.instances import realistic, workloads
+from tests.schedule.test_bounds import optimum
+
+
+@given(workloads())
+@settings(max_examples=40, deadline=None)
+def test_every_policy_and_objective_makes_a_plan_no_better_than_its_bounds(workload: tuple[list[Job], int]) -> None:
+    jobs, nodes = workload
+    plain = [policy for policy in POLICIES if policy not in ("best", "exact")]
+    plans = [solve(jobs, nodes, policy=policy) for policy in plain]  # type: ignore[arg-type]
+    best = solve(jobs, nodes, seconds=0.05)
+    assert best.makespan <= min(plan.makespan for plan in plans) * (1 + 1e-12)
+    plans += [best, *(solve(jobs, nodes, objective, seconds=0.02) for objective in ("mean-completion", "node-hours"))]
+    plans.append(solve(jobs, nodes, "deadline", seconds=0.02, deadline=best.makespan * 1.5))
+    for plan in plans:
+        assert faults(plan, jobs, nodes) == []
+        assert plan.nodes == nodes
+        assert plan.lower_bound <= plan.makespan * (1 + 1e-9)
+
+
+@given(workloads(jobs=4, nodes=5))
+@settings(max_examples=60, deadline=None)
+def test_best_finds_the_optimum_of_few_jobs_and_never_less(workload: tuple[list[Job], int]) -> None:
+    plan = solve(*workload, seconds=0.1)
+    least = optimum(instance(*workload))
+    assert plan.makespan >= least * (1 - 1e-9)
+    assert plan.makespan == pytest.approx(least, rel=1e-9)
+    assert not plan.proven or plan.makespan == pytest.approx(least, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_is_never_below_what_is_proven_and_near_it(seed: int) -> None:
+    jobs = realistic(seed, 9, 16)
+    exact, best = solve(jobs, 16, policy="exact", seconds=3.0), solve(jobs, 16)
+    assert faults(exact, jobs, 16) == []
+    assert exact.bounds["CP-SAT"] <= exact.makespan
+    assert exact.bounds["CP-SAT"] <= best.makespan * (1 + 1e-9)
+    assert best.makespan <= exact.makespan * 1.02
+    if exact.proven:
+        assert exact.gap < 1e-5
+
+
+def test_a_mix_is_planned_better_than_with_one_count_for_all() -> None:
+    gains = []
+    for seed in range(4):
+        jobs = realistic(seed, 20, 32)
+        plan = solve(jobs, 32, seconds=0.5)
+        (uniform,) = [row for row in others(jobs, 32) if row.policy == "uniform"]
+        assert faults(plan, jobs, 32) == []
+        assert plan.makespan <= uniform.makespan
+        gains.append(uniform.makespan / plan.makespan)
+    assert sum(gains) / len(gains) > 1.1
+
+
+def test_the_same_seed_finds_the_same_plan_and_seconds_are_about_seconds() -> None:
+    jobs = realistic(5, 30, 32)
+    begin = time.process_time()
+    plan = solve(jobs, 32, seconds=0.5, seed=3)
+    assert time.process_time() - begin < 10
+    assert solve(jobs, 32, seconds=0.5, seed=3) == plan
+
+
+def test_mean_completion_is_smaller_than_with_the_least_makespan_and_above_its_bound() -> None:
+    for seed in range(3):
+        jobs = realistic(seed, 20, 16)
+        plan = solve(jobs, 16, "mean-completion", seconds=0.3)
+        assert plan.mean_completion < solve(jobs, 16, seconds=0.3).mean_completion
+        assert all(plan.mean_completion <= row.mean_completion for row in others(jobs, 16))
+        assert plan.mean_completion >= completion.bound(instance(jobs, 16)) / 20
+        assert "No plan has a mean completion below" in plan.notes[0]
+
+
+@given(workloads(jobs=3, nodes=4))
+@settings(max_examples=40, deadline=None)
+def test_the_bound_on_completion_holds(workload: tuple[list[Job], int]) -> None:
+    of_jobs = instance(*workload)
+    plan = solve(*workload, objective="mean-completion", seconds=0.02)
+    assert plan.mean_completion * len(of_jobs.jobs) >= completion.bound(of_jobs) * (1 - 1e-9)
+
+
+def test_the_fewest_node_hours_are_those_of_each_job() -> None:
+    jobs = realistic(4, 12, 16)
+    plan = solve(jobs, 16, "node-hours", seconds=0.2)
+    least = sum(min(n * t for n, t in zip(job.nodes, job.seconds, strict=True)) for job in jobs)
+    assert plan.node_seconds == pytest.approx(least)
+    assert plan.makespan <= policies.most_efficient(instance(jobs, 16)).value
+
+
+def test_a_later_deadline_takes_no_more_node_hours() -> None:
+    jobs = realistic(6, 12, 16)
+    shortest = solve(jobs, 16)
+    used = []
+    for factor in (1.0 + 1e-9, 1.2, 2.0, 100.0):
+        plan = solve(jobs, 16, "deadline", deadline=factor * shortest.makespan, seconds=1.0)
+        assert plan.makespan <= factor * shortest.makespan
+        used.append(plan.node_seconds)
+    assert used == sorted(used, reverse=True)
+    assert used[0] <= shortest.node_seconds * (1 + 1e-12)
+    assert "the fewest of any plan" in solve(jobs, 16, "deadline", deadline=1e6, seconds=0.2).notes[0]
+
+
+def test_a_deadline_that_cannot_be_met_is_told_with_the_least_that_can() -> None:
+    jobs = [Job("a", "t", (1, 2), (10.0, 6.125)), Job("b", "t", (1,), (3.0,))]
+    with pytest.raises(UsageError, match=r"--deadline 6: no plan ends before 6\.12 s; .* is 6\.125 seconds") as raised:
+        solve(jobs, 4, "deadline", deadline=6.0)
+    assert "\n" not in str(raised.value)
+    assert solve(jobs, 4, "deadline", deadline=6.125).makespan == 6.125
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"seconds": 0.0}, "--seconds must be positive, not 0.0"),
+        ({"seconds": math.nan}, "--seconds must be positive, not nan"),
+        ({"objective": "deadline"}, "belong together"),
+        ({"deadline": 5.0}, "belong together"),
+        ({"objective": "deadline", "deadline": -1.0}, "--deadline must be positive"),
+        ({"objective": "deadline", "deadline": math.nan}, "--deadline must be positive"),
+        ({"objective": "node-hours", "policy": "exact"}, "proves the makespan"),
+        ({"objective": "mean-completion", "policy": "fifo"}, "chooses by no objective"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(asked: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        solve(realistic(0, 3, 4), 4, **asked)  # type: ignore[arg-type]
+
+
+def test_a_million_nodes_are_as_many_as_can_be_used() -> None:
+    jobs = realistic(8, 40, 64)
+    plan = solve(jobs, 1_000_000, seconds=0.1)
+    assert faults(plan, jobs, 1_000_000) == []
+    assert plan.makespan == max(min(job.seconds) for job in jobs)
+    assert plan.proven
+
+
+def test_every_scheme_is_compared_but_the_plans_own() -> None:
+    jobs = realistic(0, 6, 8)
+    assert [row.policy for row in others(jobs, 8)] == ["uniform", "fastest", "efficient", "marginal", "fifo"]
+    assert "marginal" not in [row.policy for row in others(jobs, 8, "marginal")]
+    assert OBJECTIVES[0] == "makespan"
