@@ -17,11 +17,11 @@ _WIDEST = 1.6
 """Makespans up to this multiple of the lower bound are tried."""
 
 _TRIED, _TRIED_OF_MANY = 24, 6
-_MANY = 3_000_000
-"""Jobs times nodes beyond which fewer are tried, since the two shelves of each take seconds."""
+_MANY = 30_000_000
+"""Counts times nodes beyond which fewer are tried, since the two shelves of each take seconds."""
 
-_MOST = 60_000_000
-"""Jobs times nodes beyond which the shelves are left out: they would take more than 100 MB."""
+_MOST, _LARGEST = 2_000_000_000, 60_000_000
+"""Counts times nodes, and jobs times nodes, beyond which the shelves are left out: a minute, or 250 MB."""
 
 
 class Start(NamedTuple):
@@ -59,14 +59,14 @@ def starts(instance: Instance, bound: float) -> list[Start]:
 
 
 def _dues(instance: Instance, bound: float) -> list[float]:
-    count = _TRIED if len(instance.jobs) * instance.nodes <= _MANY else _TRIED_OF_MANY
+    count = _TRIED if instance.size * instance.nodes <= _MANY else _TRIED_OF_MANY
     return [bound * _WIDEST ** (step / (count - 1)) for step in range(count)]
 
 
 def _choices(instance: Instance, due: float) -> Iterator[list[int]]:
     if (least := least_area(instance, due)) is not None:
         yield least
-    if len(instance.jobs) * instance.nodes <= _MOST:
+    if instance.size * instance.nodes <= _MOST and len(instance.jobs) * instance.nodes <= _LARGEST:
         areas, choices = shelf_areas(instance, due)
         if math.isfinite(areas[-1]):
             yield _traced(instance, due, choices)

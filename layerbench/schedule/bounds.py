@@ -21,11 +21,14 @@ from layerbench.schedule.instance import Instance
 if TYPE_CHECKING:
     import numpy as np
 
-_EXACT_WORK = 3_000_000
-"""Jobs times nodes up to which the knapsack of L3 is solved; beyond, it is relaxed, which only lowers the bound."""
+_EXACT_WORK = 30_000_000
+"""Counts times nodes up to which the knapsack of L3 is solved; beyond, it is relaxed, which only lowers the bound."""
 
-_STEPS = 30
-"""Halvings of an interval: to a billionth of it."""
+_STEPS = 45
+"""Halvings of an interval: as far as rounding lets it be halved."""
+
+_THIRDS = 60
+"""Times that the interval of a price loses a third."""
 
 _SLACK = 1e-9
 """Relative; what is ruled out by less may be so by rounding."""
@@ -78,7 +81,7 @@ def _no_area(instance: Instance, due: float) -> bool:
 
 
 def _no_shelf(instance: Instance, due: float) -> bool:
-    if len(instance.jobs) * instance.nodes <= _EXACT_WORK:
+    if instance.size * instance.nodes <= _EXACT_WORK:
         area = shelf_areas(instance, due)[0][-1]
     else:
         area = _relaxed_shelf_area(instance, due)
@@ -102,7 +105,7 @@ def shelf_areas(instance: Instance, due: float) -> tuple[np.ndarray, list[np.nda
     for counts in instance.counts:
         short = min(((n * t, i) for i, (n, t) in enumerate(counts) if t <= due / 2), default=(np.inf, -1))
         best = areas + short[0]
-        choice = np.full(len(areas), short[1], np.int16)
+        choice = np.full(len(areas), short[1], np.int32)
         for place, (nodes, seconds) in enumerate(counts):
             if due / 2 < seconds <= due:
                 with_it = areas[: len(areas) - nodes] + nodes * seconds
@@ -127,7 +130,7 @@ def _relaxed_shelf_area(instance: Instance, due: float) -> float:
 
     # Concave in the price, which need not exceed a node's whole time.
     low, high = 0.0, due
-    for _ in range(_STEPS):
+    for _ in range(_THIRDS):
         one, two = low + (high - low) / 3, high - (high - low) / 3
         if at(one) < at(two):
             low = one

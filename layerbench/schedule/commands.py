@@ -62,7 +62,7 @@ def schedule_command(jobs: Path, output: Path, html: bool | None, quiet: bool, *
     found = read.read(jobs)
     plan = solve.solve(found.jobs, **options)  # type: ignore[arg-type]
     plan = replace(plan, notes=(*found.notes, *plan.notes))
-    rows = solve.others(found.jobs, plan.nodes, plan.policy)
+    rows = solve.others(found.jobs, plan.nodes, plan.policy, plan.objective)  # type: ignore[arg-type]
     if not quiet:
         text.print_plan(plan, rows, console())
     written = write.write(plan, rows, output, html, inputs=_files([jobs]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerbench.schedule.allotments import Start, items
 from layerbench.schedule.instance import Instance
 from layerbench.schedule.packing import Item, lateness
+from layerbench.schedule.policies import counts_for_all, uniform_choice
 
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
 """Of a node-second, as parts of what it costs when every other job waits for it."""
@@ -22,6 +23,12 @@ def starts(instance: Instance) -> list[Start]:
         if tuple(choice) not in found:
             found[tuple(choice)] = _ordered(instance, choice)
     return sorted(found.values(), key=lambda start: start.value)
+
+
+def uniform(instance: Instance) -> tuple[int, Start]:
+    """The one count for all jobs that is best for the mean completion, and its plan; the value is the sum of ends."""
+    plans = ((count, _ordered(instance, uniform_choice(instance, count))) for count in counts_for_all(instance))
+    return min(plans, key=lambda plan: plan[1].value)
 
 
 def _priced(instance: Instance, price: float) -> list[int]:

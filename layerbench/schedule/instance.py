@@ -64,6 +64,11 @@ class Instance:
         sizes = [len(of_job) for of_job in self.counts]
         return Modes(nodes, seconds, nodes * seconds, np.cumsum([0, *sizes[:-1]]))
 
+    @property
+    def size(self) -> int:
+        """How many counts all jobs have together."""
+        return sum(map(len, self.counts))
+
     def only(self, choice: Sequence[int]) -> Instance:
         """The same where each job may take the count of this place alone."""
         counts = tuple((of_job[place],) for of_job, place in zip(self.counts, choice, strict=True))

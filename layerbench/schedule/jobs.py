@@ -10,6 +10,9 @@ from functools import cached_property
 from layerbench.errors import UsageError
 from layerbench.suite_format import printable
 
+SHORTEST, LONGEST = 1e-12, 1e12
+"""Seconds; what is beyond is no time of a job, and sums of it would be no numbers."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,7 +31,8 @@ class Job:
     Raises
     ------
     UsageError
-        If there is no count, a count is below 1 or given twice, or a time is not positive and finite.
+        If there is no count, a count is below 1 or given twice, or a time is not from :data:`SHORTEST` to
+        :data:`LONGEST`.
     """
 
     name: str
@@ -48,6 +52,10 @@ class Job:
                 raise UsageError(f"{called}: a node count must be at least 1, not {count}")
             if not 0 < seconds < math.inf:
                 raise UsageError(f"{called}: its time on {count} nodes must be positive and finite, not {seconds} s")
+            if not SHORTEST <= seconds <= LONGEST:
+                raise UsageError(
+                    f"{called}: its time on {count} nodes must be from {SHORTEST:g} to {LONGEST:g} s, not {seconds:g} s"
+                )
         for one, two in zip(self.nodes, self.nodes[1:], strict=False):
             if one >= two:
                 raise UsageError(f"{called}: its node counts must ascend, each once, not {one} before {two}")

@@ -40,8 +40,10 @@ class Plan:
         How it was found: ``best``, ``uniform`` ...
     bounds
         Lower bounds on the makespan of any plan of these jobs, by name, in seconds.
+    objective
+        What it was to make small.
     proven
-        Whether no plan is better.
+        Whether no plan's makespan is shorter.
     notes
         What is to be known of how it was found, a sentence each.
     """
@@ -50,6 +52,7 @@ class Plan:
     placements: tuple[Placement, ...]
     policy: str
     bounds: dict[str, float] = field(default_factory=dict)
+    objective: str = "makespan"
     proven: bool = False
     notes: tuple[str, ...] = ()
 

@@ -22,13 +22,18 @@ def uniform_choice(instance: Instance, nodes: int) -> list[int]:
     return [max(0, bisect_right(counts, nodes, key=lambda count: count[0]) - 1) for counts in instance.counts]
 
 
+def counts_for_all(instance: Instance) -> list[int]:
+    """Counts that may be the one for all: every one that some job has, or of very many some, evenly."""
+    counts = sorted({count for of_job in instance.counts for count, _ in of_job})
+    if len(counts) <= _COUNTS_TRIED:
+        return counts
+    last = len(counts) - 1
+    return [counts[round(step * last / (_COUNTS_TRIED - 1))] for step in range(_COUNTS_TRIED)]
+
+
 def uniform(instance: Instance) -> tuple[int, Start]:
     """The one count for all jobs that is best for the makespan, and its plan."""
-    counts = sorted({count for of_job in instance.counts for count, _ in of_job})
-    if len(counts) > _COUNTS_TRIED:
-        last = len(counts) - 1
-        counts = [counts[round(step * last / (_COUNTS_TRIED - 1))] for step in range(_COUNTS_TRIED)]
-    plans = ((count, _listed(instance, uniform_choice(instance, count))) for count in counts)
+    plans = ((count, _listed(instance, uniform_choice(instance, count))) for count in counts_for_all(instance))
     return min(plans, key=lambda plan: plan[1].value)
 
 
@@ -60,28 +65,39 @@ def marginal(instance: Instance) -> Start:
     """
     choice = [0] * len(instance.jobs)
     left = instance.nodes - sum(counts[0][0] for counts in instance.counts)
-    steps = [(*_step(counts, 0), job) for job, counts in enumerate(instance.counts)]
-    queue = [step for step in steps if step[1]]
+    hulls = [_hull(counts) for counts in instance.counts]
+    queue = [_step(instance.counts[job], hull, 0, job) for job, hull in enumerate(hulls) if len(hull) > 1]
     heapq.heapify(queue)
     while queue and left > 0:
-        _, place, job = heapq.heappop(queue)
-        counts = instance.counts[job]
-        further = counts[place][0] - counts[choice[job]][0]
+        _, vertex, job = heapq.heappop(queue)
+        counts, hull = instance.counts[job], hulls[job]
+        further = counts[hull[vertex]][0] - counts[choice[job]][0]
         if further > left:
             continue
         left -= further
-        choice[job] = place
-        gain, place = _step(counts, place)
-        if place:
-            heapq.heappush(queue, (gain, place, job))
+        choice[job] = hull[vertex]
+        if vertex + 1 < len(hull):
+            heapq.heappush(queue, _step(counts, hull, vertex, job))
     return _listed(instance, choice)
 
 
-def _step(counts: Sequence[tuple[int, float]], place: int) -> tuple[float, int]:
-    """Seconds saved for each further node, negative, by the best step from a count, and its place; 0 for none."""
-    nodes, seconds = counts[place]
-    steps = [((other - seconds) / (more - nodes), place + 1 + i) for i, (more, other) in enumerate(counts[place + 1 :])]
-    return min(steps, default=(0.0, 0))
+def _hull(counts: Sequence[tuple[int, float]]) -> list[int]:
+    """Places of the counts on the lower convex hull of a curve: from each the next saves the most for a node."""
+    hull: list[int] = []
+    for place, (nodes, seconds) in enumerate(counts):
+        while len(hull) > 1:
+            (n1, t1), (n2, t2) = counts[hull[-2]], counts[hull[-1]]
+            if (t2 - t1) * (nodes - n1) < (seconds - t1) * (n2 - n1):
+                break
+            hull.pop()
+        hull.append(place)
+    return hull
+
+
+def _step(counts: Sequence[tuple[int, float]], hull: Sequence[int], vertex: int, job: int) -> tuple[float, int, int]:
+    """Seconds saved for each further node by the step from a vertex to the next, negative; the next; and the job."""
+    (nodes, seconds), (more, less) = counts[hull[vertex]], counts[hull[vertex + 1]]
+    return (less - seconds) / (more - nodes), vertex + 1, job
 
 
 def in_order(instance: Instance) -> Start:

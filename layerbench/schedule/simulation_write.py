@@ -6,12 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerbench import files, outputs
 from layerbench.errors import StoreError
 from layerbench.schedule.outcome import Outcome
+from layerbench.schedule.simulate import POLICIES
 
 if TYPE_CHECKING:
     from layerbench.report.style import Format
@@ -56,7 +58,13 @@ def write_outcomes(
     pictures = [_picture(name, kind) for name in each for kind in _KINDS]
     outputs.check_folder(folder, inputs, [OUTCOME, JOBS, *pictures], what="simulation")
     try:
-        return files.all_or_none(folder, lambda draft: _drafted(draft, each))
+        written = files.all_or_none(folder, lambda draft: _drafted(draft, each))
+        for policy in POLICIES:
+            for name, kind in product((policy, f"{policy}-wrong"), _KINDS):
+                # What an earlier simulation had and this one has not would be taken for this one's.
+                if (stale := folder / _picture(name, kind)) not in written:
+                    stale.unlink(missing_ok=True)
+        return written
     except OSError as error:
         raise StoreError(
             f"the simulation cannot be written to {folder}: {error.strerror or error}; name another folder with "

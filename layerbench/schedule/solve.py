@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
 from layerbench import units
@@ -27,6 +28,9 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 
 SECONDS = 2.0
 """Of searching."""
+
+ROUNDING = 1e-9
+"""Of a time, relative: two that differ by no more are one."""
 
 _FRUGAL = 0.15
 """Part of it that goes into fewer node-seconds, once the makespan is found."""
@@ -81,17 +85,23 @@ def solve(
         plan = _exact(given, found, seconds, seed)
     else:
         plan = _scheme(given, policy)
-    proven = plan.proven or plan.makespan <= max(found.values()) * (1 + 1e-9)
-    return Plan(nodes, plan.placements, policy, {**found, **plan.bounds}, proven=proven, notes=plan.notes)
+    # A bound that the plan meets may be above it by rounding.
+    all_bounds = {name: min(bound, plan.makespan) for name, bound in {**found, **plan.bounds}.items()}
+    proven = plan.proven or plan.makespan <= max(all_bounds.values()) * (1 + ROUNDING)
+    return Plan(nodes, plan.placements, policy, all_bounds, objective, proven, plan.notes)
 
 
-def others(jobs: Sequence[Job], nodes: int, policy: str = "best") -> list[Row]:
-    """What the plain schemes make of the same jobs, one count for all first, without the policy of the plan itself."""
+def others(jobs: Sequence[Job], nodes: int, policy: str = "best", objective: Objective = "makespan") -> list[Row]:
+    """What the plain schemes make of the same jobs, one count for all first, without the policy of the plan itself.
+
+    The one count is the best for the makespan or, where that is the objective, for the mean completion.
+    """
     given = instance(jobs, nodes)
-    count, _ = policies.uniform(given)
-    told = {"uniform": f"every job on {count:,} node{'s' if count != 1 else ''}, the best one count for all"}
-    told |= {name: description for name, (description, _) in policies.SCHEMES.items()}
-    return [Row.of(_scheme(given, name), description) for name, description in told.items() if name != policy]
+    count, start = completion.uniform(given) if objective == "mean-completion" else policies.uniform(given)
+    every = "every job on 1 node" if count == 1 else f"every job on {count:,} nodes, or fewer where that is as quick"
+    rows = [Row.of(replace(_planned(given, start), policy="uniform"), f"{every}, the best one count for all")]
+    rows += [Row.of(_scheme(given, name), description) for name, (description, _) in policies.SCHEMES.items()]
+    return [row for row in rows if row.policy != policy]
 
 
 def _check(objective: str, policy: str, seconds: float, deadline: float | None) -> None:
@@ -119,12 +129,15 @@ def _planned(given: Instance, start: Start, *, overtake: bool = True, **more: ob
 def _scheme(given: Instance, name: str) -> Plan:
     start = policies.uniform(given)[1] if name == "uniform" else policies.SCHEMES[name][1](given)
     plan = _planned(given, start, overtake=name != "fifo")
-    return Plan(plan.nodes, plan.placements, name)
+    return replace(plan, policy=name)
 
 
 def _begin(given: Instance, bound: float) -> list[Start]:
     """Plans to search from by makespan, the plain schemes' among them: none is left for a worse one."""
     plain = [policies.uniform(given)[1], *(scheme(given) for _, scheme in policies.SCHEMES.values())]
+    plain.sort(key=lambda start: start.value)
+    if plain[0].value <= bound * (1 + ROUNDING):
+        return plain
     return sorted([*allotments.starts(given, bound), *plain], key=lambda start: start.value)
 
 
@@ -168,12 +181,17 @@ def _least_completion(given: Instance, found: dict[str, float], seconds: float, 
 def _fewest_node_hours(given: Instance, found: dict[str, float], seconds: float, seed: int, deadline: float) -> Plan:
     efficient = given.only(policies.efficient_choice(given))
     plan = _planned(efficient, _shortest(efficient, bounds(efficient), seconds, seed))
-    return Plan(plan.nodes, plan.placements, "", notes=("No plan takes fewer node-hours.",))
+    return replace(plan, notes=("No plan takes fewer node-hours.",))
 
 
 def _by_deadline(given: Instance, found: dict[str, float], seconds: float, seed: int, deadline: float) -> Plan:
     bound = max(found.values())
-    quick = _shortest(given, found, seconds / 2, seed)
+    deadline *= 1 + ROUNDING
+    begin = _begin(given, bound)
+    quick = search(given, begin, Makespan(max(bound, deadline)), seconds / 2, seed)
+    if quick.value > deadline:
+        # What the makespan's own search finds must do.
+        quick = _shortest(given, found, (1 - _FRUGAL) * seconds, seed)
     if quick.value > deadline:
         why = (
             f"no plan ends before {units.seconds(bound)}"

@@ -80,6 +80,8 @@ def read(path: Path) -> list[Arrival]:
                 f"{called}: expected a header with the columns {','.join(COLUMNS)} (and job); "
                 f"missing: {', '.join(missing)}"
             )
+        if twice := [name for name in COLUMNS if head.count(name) > 1]:
+            raise UsageError(f"{called}: the column {twice[0]} stands twice in the header: leave one out")
         arrivals = [_arrival(row, number, f"{called}: line {reader.line_num}") for number, row in enumerate(reader, 1)]
     except csv.Error as error:
         raise UsageError(f"{called}: line {reader.line_num}: is not CSV: {printable(str(error))}") from None
@@ -105,6 +107,8 @@ def _text(path: Path) -> str:
 
 
 def _arrival(row: Mapping[str, str | None], number: int, where: str) -> Arrival:
+    if None in row:
+        raise UsageError(f"{where}: has more cells than the header has columns: separate cells by commas")
     cells = {name: (row.get(name) or "").strip() for name in (*COLUMNS, "job")}
     for name in COLUMNS:
         if not cells[name]:

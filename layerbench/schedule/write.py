@@ -102,6 +102,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "gap": plan.gap if math.isfinite(plan.gap) else None,
         "bounds": plan.bounds,
         "policy": plan.policy,
+        "objective": plan.objective,
         "proven": plan.proven,
         "utilisation": plan.utilisation,
         "jobs": _jobs(plan),

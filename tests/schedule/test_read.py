@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from layerbench.errors import UsageError
 from layerbench.schedule import read as reading
-from layerbench.schedule.jobs import Job
+from layerbench.schedule.jobs import LONGEST, SHORTEST, Job
 from layerbench.schedule.read import read_jobs
 
 TABLE = "job,type,nodes,seconds\na,conv,1,6.5\na,conv,4,2\nb,fc,2,3e-1\n"
@@ -343,7 +343,7 @@ def test_a_file_that_cannot_be_read_is_refused(name: str, cause: str) -> None:
 
 def test_a_file_without_end_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_FILE_BYTES", 1000)
-    with pytest.raises(UsageError, match="/dev/zero is larger than 1000 B: leave out all columns but job, nodes"):
+    with pytest.raises(UsageError, match="/dev/zero is larger than 1 kB: leave out all columns but job, nodes"):
         read_jobs(Path("/dev/zero"))
 
 
@@ -356,7 +356,7 @@ def test_control_characters_of_a_files_name_are_escaped(tmp_path: Path) -> None:
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12)
-CURVES = st.dictionaries(st.integers(1, 10**9), st.floats(min_value=1e-300, max_value=1e300), min_size=1, max_size=5)
+CURVES = st.dictionaries(st.integers(1, 10**9), st.floats(SHORTEST, LONGEST), min_size=1, max_size=5)
 
 
 @given(st.dictionaries(NAMES, st.tuples(NAMES, CURVES), min_size=1, max_size=5), st.booleans())

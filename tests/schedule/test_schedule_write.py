@@ -40,9 +40,9 @@ def test_the_document_is_the_plan_to_the_last_digit(tmp_path: Path) -> None:
     write.write(plan, [], tmp_path, html=False)
     told = json.loads((tmp_path / "plan.json").read_text())
     assert list(told) == [
-        *("nodes", "makespan", "lower_bound", "gap", "bounds", "policy", "proven", "utilisation", "jobs"),
+        *("nodes", "makespan", "lower_bound", "gap", "bounds", "policy", "objective", "proven", "utilisation", "jobs"),
     ]
-    for name in ("nodes", "makespan", "lower_bound", "gap", "bounds", "policy", "proven", "utilisation"):
+    for name in ("nodes", "makespan", "lower_bound", "gap", "bounds", "policy", "objective", "proven", "utilisation"):
         assert told[name] == getattr(plan, name)
     expected = [(one.job.name, one.job.type, one.nodes, one.start, one.end) for one in plan.placements]
     assert [tuple(job.values()) for job in told["jobs"]] == expected

@@ -163,3 +163,14 @@ def test_many_types_are_told_apart() -> None:
     picture = draw(simulate(arrived, known, 8))
     assert "33 other types" in words(picture)
     assert overlaps(picture) == []
+
+
+def test_pictures_of_an_earlier_simulation_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "simulation-fifo-wrong.svg").write_text("an earlier one")
+    (tmp_path / "simulation-notes.txt").write_text("mine")
+    curves = {"conv": Job("conv", "conv", (1, 2), (20.0, 11.0))}
+    outcome = simulate([Arrival("a", "conv", 0.0, 1.0)], curves, 2, "fifo")
+    write_outcomes({"fifo": outcome}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("outcome.json", "jobs.csv", "simulation-fifo.png", "simulation-fifo.svg", "simulation-notes.txt"),
+    }

@@ -135,3 +135,17 @@ def test_random_arrivals_refuse_what_is_out_of_range(wrong: dict[str, object]) -
 def test_no_rate_without_a_load_and_curves(known: dict[str, Job], load: float) -> None:
     with pytest.raises(UsageError):
         trace.rate_for_load(known, 16, load)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("arrival,type,work\n0,conv,1,7\n", "line 2: has more cells than the header"),
+        ("arrival,arrival,type,work\n0,1,conv,1\n", "the column arrival stands twice"),
+    ],
+)
+def test_a_table_that_does_not_fit_its_header_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        trace.read(path)
