@@ -72,6 +72,11 @@ def _choices(instance: Instance, due: float) -> Iterator[list[int]]:
             yield _traced(instance, due, choices)
 
 
+def used(instance: Instance, choice: Sequence[int]) -> float:
+    """Node-seconds of these counts."""
+    return math.fsum(nodes * seconds for nodes, seconds, _ in items(instance, choice))
+
+
 def least_area(instance: Instance, due: float) -> list[int] | None:
     """The count of the least node-seconds of each job that takes ``due`` seconds at most; None if a job has none."""
     choice = []
@@ -95,8 +100,11 @@ def _traced(instance: Instance, due: float, choices: Sequence[np.ndarray]) -> li
     return traced[::-1]
 
 
-def listed(instance: Instance, choice: list[int], due: float) -> Start:
-    """These counts, in the best of the usual orders: the longest, the largest or the widest job first."""
+def listed(instance: Instance, choice: list[int], due: float = 0.0) -> Start:
+    """These counts, in the best of the usual orders: the longest, the largest or the widest job first.
+
+    With ``due`` seconds in mind also those that take more than half of it before the others.
+    """
     of_jobs = items(instance, choice)
     keys: list[list[tuple[float, ...]]] = [
         [(-seconds,) for _, seconds, _ in of_jobs],

@@ -17,7 +17,7 @@ import math
 
 from layerbench.schedule import elastic
 from layerbench.schedule.ahead import Ahead
-from layerbench.schedule.online import BACKFILL_DEPTH, Policy
+from layerbench.schedule.online import Policy, backfilled
 from layerbench.schedule.state import Change, Start, State, Waiting
 
 PATIENCE = 0.4
@@ -58,28 +58,8 @@ def price(state: State, behind: int, fastest: float) -> float:
 
 
 def starts(state: State) -> list[Start]:
-    """What starts now, with EASY backfill; a reservation is for the count that the job waits for."""
-    if not state.free or not state.queue:
-        return []
-    ahead = Ahead(state)
-    found: list[Start] = []
-    reserved, spare = None, 0
-    for position, job in enumerate(state.queue):
-        if not ahead.free or position - len(found) > BACKFILL_DEPTH:
-            break
-        nodes = _count(state, ahead, job, len(state.queue) - len(found) - 1)
-        if nodes > ahead.free:
-            if reserved is None:
-                reserved, spare = ahead.reserve(nodes)
-            continue
-        seconds = job.seconds(nodes)
-        if reserved is not None and state.now + seconds > reserved:
-            if nodes > spare:
-                continue
-            spare -= nodes
-        ahead.start(nodes, seconds)
-        found.append(Start(position, nodes))
-    return found
+    """What starts now; a reservation is for the count that the job waits for."""
+    return backfilled(state, _count)
 
 
 def _count(state: State, ahead: Ahead, job: Waiting, behind: int) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from layerbench.guard import one_line
+
+if TYPE_CHECKING:
+    from layerbench.schedule.solve import Objective, Policy
 
 OBJECTIVES = ("makespan", "mean-completion", "node-hours", "deadline")
 POLICIES = ("best", "uniform", "fastest", "efficient", "marginal", "fifo", "exact")
@@ -45,7 +49,18 @@ POISSON = "poisson"
 @click.option("--html/--no-html", default=None, help="Whether to write schedule.html.  [default: where it can be made]")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @one_line
-def schedule_command(jobs: Path, output: Path, html: bool | None, quiet: bool, **options: object) -> None:
+def schedule_command(
+    jobs: Path,
+    nodes: int,
+    objective: Objective,
+    deadline: float | None,
+    policy: Policy,
+    seconds: float,
+    seed: int,
+    output: Path,
+    html: bool | None,
+    quiet: bool,
+) -> None:
     """Choose how many nodes each job gets, and when it starts.
 
     JOBS is a CSV file with the columns job, type, nodes, seconds (or throughput and work for seconds), a row for each
@@ -60,9 +75,9 @@ def schedule_command(jobs: Path, output: Path, html: bool | None, quiet: bool, *
     # Before a search that would be for nothing.
     outputs.check_folder(output, _files([jobs]), write.FILES, what="schedule")
     found = read.read(jobs)
-    plan = solve.solve(found.jobs, **options)  # type: ignore[arg-type]
+    plan = solve.solve(found.jobs, nodes, objective, policy, seconds, seed, deadline)
     plan = replace(plan, notes=(*found.notes, *plan.notes))
-    rows = solve.others(found.jobs, plan.nodes, plan.policy, plan.objective)  # type: ignore[arg-type]
+    rows = solve.others(found.jobs, nodes, policy, objective, deadline)
     if not quiet:
         text.print_plan(plan, rows, console())
     written = write.write(plan, rows, output, html, inputs=_files([jobs]))

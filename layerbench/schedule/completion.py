@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from layerbench.schedule.allotments import Start, items
 from layerbench.schedule.instance import Instance
-from layerbench.schedule.packing import Item, lateness
-from layerbench.schedule.policies import counts_for_all, uniform_choice
+from layerbench.schedule.packing import lateness
 
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
 """Of a node-second, as parts of what it costs when every other job waits for it."""
@@ -21,14 +20,8 @@ def starts(instance: Instance) -> list[Start]:
     for price in _PRICES:
         choice = _priced(instance, price * len(instance.jobs) / instance.nodes)
         if tuple(choice) not in found:
-            found[tuple(choice)] = _ordered(instance, choice)
+            found[tuple(choice)] = ordered(instance, choice)
     return sorted(found.values(), key=lambda start: start.value)
-
-
-def uniform(instance: Instance) -> tuple[int, Start]:
-    """The one count for all jobs that is best for the mean completion, and its plan; the value is the sum of ends."""
-    plans = ((count, _ordered(instance, uniform_choice(instance, count))) for count in counts_for_all(instance))
-    return min(plans, key=lambda plan: plan[1].value)
 
 
 def _priced(instance: Instance, price: float) -> list[int]:
@@ -37,19 +30,20 @@ def _priced(instance: Instance, price: float) -> list[int]:
     return [cost.index(min(cost)) for cost in costs]
 
 
-def _ordered(instance: Instance, choice: list[int]) -> Start:
-    of_jobs = [(nodes, seconds, 1.0) for nodes, seconds, _ in items(instance, choice)]
+def ordered(instance: Instance, choice: list[int]) -> Start:
+    """These counts, the shortest job first or the one of the fewest node-seconds; the value is the sum of ends."""
+    of_jobs = items(instance, choice)
     orders = [
         sorted(range(len(of_jobs)), key=lambda job: of_jobs[job][1]),
         sorted(range(len(of_jobs)), key=lambda job: of_jobs[job][0] * of_jobs[job][1]),
     ]
-    plans = (Start(total(order, of_jobs, instance.nodes), order, choice) for order in orders)
-    return min(plans, key=lambda start: start.value)
+    return min((valued(instance, order, choice) for order in orders), key=lambda start: start.value)
 
 
-def total(order: list[int], of_jobs: list[Item], nodes: int) -> float:
-    """Sum of the jobs' ends in seconds."""
-    return lateness(order, [(need, seconds, 1.0) for need, seconds, _ in of_jobs], nodes, 0.0)[0]
+def valued(instance: Instance, order: list[int], choice: list[int]) -> Start:
+    """A plan with the sum of the jobs' ends in seconds for its value."""
+    of_jobs = [(nodes, seconds, 1.0) for nodes, seconds, _ in items(instance, choice)]
+    return Start(lateness(order, of_jobs, instance.nodes, 0.0)[0], order, choice)
 
 
 def bound(instance: Instance) -> float:

@@ -59,41 +59,44 @@ def fifo(state: State) -> list[Start]:
     return starts
 
 
-def backfilled(state: State, count: Callable[[Waiting], int]) -> list[Start]:
-    """Each at a count that is fixed beforehand, with EASY backfill."""
-    if not state.free:
+Count = Callable[[State, Ahead, Waiting, int], int]
+"""The nodes that a job starts on or waits for, when so many stand behind it."""
+
+
+def backfilled(state: State, count: Count) -> list[Start]:
+    """What starts now, with EASY backfill: the first that must wait has a reservation, and no later one delays it."""
+    if not state.free or not state.queue:
         return []
     ahead = Ahead(state)
-    starts: list[Start] = []
+    found: list[Start] = []
     reserved, spare = None, 0
     for position, job in enumerate(state.queue):
-        if not ahead.free or position - len(starts) > BACKFILL_DEPTH:
+        if not ahead.free or position - len(found) > BACKFILL_DEPTH:
             break
-        nodes = count(job)
-        if reserved is None:
-            if nodes <= ahead.free:
-                ahead.start(nodes, job.seconds(nodes))
-                starts.append(Start(position, nodes))
-            else:
+        nodes = count(state, ahead, job, len(state.queue) - len(found) - 1)
+        if nodes > ahead.free:
+            if reserved is None:
                 reserved, spare = ahead.reserve(nodes)
-        elif nodes <= ahead.free:
-            outlasts = state.now + job.seconds(nodes) > reserved
-            if outlasts and nodes > spare:
+            continue
+        seconds = job.seconds(nodes)
+        if reserved is not None and state.now + seconds > reserved:
+            if nodes > spare:
                 continue
-            spare -= nodes if outlasts else 0
-            ahead.free -= nodes
-            starts.append(Start(position, nodes))
-    return starts
+            spare -= nodes
+        ahead.start(nodes, seconds)
+        found.append(Start(position, nodes))
+    return found
 
 
-def _fastest(job: Waiting) -> int:
-    return job.shape.fastest
+def fastest(state: State) -> list[Start]:
+    """Each at its fastest count."""
+    return backfilled(state, lambda state, ahead, job, behind: job.shape.fastest)
 
 
 def uniform(nodes: int) -> Policy:
     """One count for all: the nearest below it that a job may take, or its smallest."""
 
-    def count(job: Waiting) -> int:
+    def count(state: State, ahead: Ahead, job: Waiting, behind: int) -> int:
         return max((each for each in job.shape.counts if each <= nodes), default=job.shape.counts[0])
 
     def starts(state: State) -> list[Start]:
@@ -139,7 +142,7 @@ PLAIN = {
     policy.name: policy
     for policy in (
         Policy("fifo", "each at its fastest count, none before an earlier one", arrived, fifo),
-        Policy("fastest", "each at its fastest count, backfill", arrived, lambda state: backfilled(state, _fastest)),
+        Policy("fastest", "each at its fastest count, backfill", arrived, fastest),
         Policy("marginal", "nodes where the next step saves most, backfill", arrived, marginal, elastic.grown),
     )
 }

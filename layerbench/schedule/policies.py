@@ -1,17 +1,13 @@
-"""Plain ways to choose everybody's nodes: what a plan is measured against.
-
-Each chooses a count for every job and lists the jobs, the longest first unless it says otherwise.
-"""
+"""Plain ways to choose everybody's nodes: what a plan is measured against."""
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from layerbench.schedule.allotments import Start, items, listed
 from layerbench.schedule.instance import Instance
-from layerbench.schedule.packing import makespan
 
 _COUNTS_TRIED = 200
 """Counts tried as the one for all: all that any job may take, or of more so many, spread out."""
@@ -31,24 +27,13 @@ def counts_for_all(instance: Instance) -> list[int]:
     return [counts[round(step * last / (_COUNTS_TRIED - 1))] for step in range(_COUNTS_TRIED)]
 
 
-def uniform(instance: Instance) -> tuple[int, Start]:
-    """The one count for all jobs that is best for the makespan, and its plan."""
-    plans = ((count, _listed(instance, uniform_choice(instance, count))) for count in counts_for_all(instance))
-    return min(plans, key=lambda plan: plan[1].value)
-
-
-def fastest(instance: Instance) -> Start:
-    """Each job on the count on which it is quickest."""
-    return _listed(instance, [len(counts) - 1 for counts in instance.counts])
-
-
-def most_efficient(instance: Instance) -> Start:
-    """Each job on the count that takes the least node-seconds, and of equal ones the quickest."""
-    return _listed(instance, efficient_choice(instance))
+def fastest_choice(instance: Instance) -> list[int]:
+    """Places of the counts on which each job is quickest."""
+    return [len(counts) - 1 for counts in instance.counts]
 
 
 def efficient_choice(instance: Instance) -> list[int]:
-    """Places of the counts of the least node-seconds, to within rounding."""
+    """Places of the counts of the least node-seconds, and of those that are equal, but for rounding, the quickest."""
     choice = []
     for counts in instance.counts:
         least = min(nodes * seconds for nodes, seconds in counts)
@@ -57,8 +42,8 @@ def efficient_choice(instance: Instance) -> list[int]:
     return choice
 
 
-def marginal(instance: Instance) -> Start:
-    """Nodes go one job after another to where a node saves the most time, as long as all jobs fit side by side.
+def marginal_choice(instance: Instance) -> list[int]:
+    """Places of the counts where nodes go to whichever job one more saves the most time, while all fit side by side.
 
     The step is to whichever larger count saves the most for each node: unit steps stall where a curve is flat and then
     falls. Where not even the smallest counts fit side by side these are taken.
@@ -78,7 +63,7 @@ def marginal(instance: Instance) -> Start:
         choice[job] = hull[vertex]
         if vertex + 1 < len(hull):
             heapq.heappush(queue, _step(counts, hull, vertex, job))
-    return _listed(instance, choice)
+    return choice
 
 
 def _hull(counts: Sequence[tuple[int, float]]) -> list[int]:
@@ -100,21 +85,18 @@ def _step(counts: Sequence[tuple[int, float]], hull: Sequence[int], vertex: int,
     return (less - seconds) / (more - nodes), vertex + 1, job
 
 
-def in_order(instance: Instance) -> Start:
-    """Each job on its quickest count, in the order given."""
-    choice = [len(counts) - 1 for counts in instance.counts]
-    order = list(range(len(choice)))
-    return Start(makespan(order, items(instance, choice), instance.nodes), order, choice)
+class Scheme(NamedTuple):
+    """What it does in words, the counts it chooses, and whether jobs start in the order given, none overtaking."""
+
+    description: str
+    choice: Callable[[Instance], list[int]]
+    in_order: bool = False
 
 
-def _listed(instance: Instance, choice: list[int]) -> Start:
-    return listed(instance, choice, 0.0)
-
-
-SCHEMES: dict[str, tuple[str, Callable[[Instance], Start]]] = {
-    "fastest": ("each job on its quickest count", fastest),
-    "efficient": ("each job on the count of the least node-hours", most_efficient),
-    "marginal": ("nodes to where one more saves the most time", marginal),
-    "fifo": ("each job on its quickest count, in the order given, none overtaking", in_order),
+SCHEMES: dict[str, Scheme] = {
+    "fastest": Scheme("each job on its quickest count", fastest_choice),
+    "efficient": Scheme("each job on the count of the least node-hours", efficient_choice),
+    "marginal": Scheme("nodes to where one more saves the most time", marginal_choice),
+    "fifo": Scheme("each job on its quickest count, in the order given, none overtaking", fastest_choice, True),
 }
-"""What is compared with besides one count for all, by policy: in words, and how it plans."""
+"""What a plan is compared with besides one count for all, by policy."""

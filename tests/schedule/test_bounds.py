@@ -7,21 +7,11 @@ import pytest
 from hypothesis import given, settings
 
 from layerbench.schedule import bounds as of
-from layerbench.schedule.allotments import items
 from layerbench.schedule.bounds import bounds
-from layerbench.schedule.instance import Instance, instance
+from layerbench.schedule.instance import instance
 from layerbench.schedule.jobs import Job
-from layerbench.schedule.packing import makespan
+from tests.schedule.brute import optimum
 from tests.schedule.instances import realistic, workloads
-
-
-def optimum(of_jobs: Instance) -> float:
-    """The least makespan, by trying every count of every job in every order."""
-    return min(
-        makespan(order, items(of_jobs, choice), of_jobs.nodes)
-        for choice in itertools.product(*(range(len(counts)) for counts in of_jobs.counts))
-        for order in itertools.permutations(range(len(of_jobs.jobs)))
-    )
 
 
 @given(workloads(jobs=4, nodes=5))

@@ -105,7 +105,7 @@ def test_a_simulation_is_printed_and_written(jobs: Path) -> None:
         (("schedule", "jobs.csv", "--nodes", "0"), "--nodes must be from 1"),
         (("schedule", "jobs.csv", "--nodes", "4", "--seconds", "-1"), "--seconds must be positive"),
         (("schedule", "jobs.csv", "--nodes", "4", "--output", "jobs.csv"), "jobs.csv"),
-        (("schedule", "jobs.csv", "--nodes", "4", "--policy", "fifo", "--objective", "node-hours"), "no objective"),
+        (("schedule", "jobs.csv", "--nodes", "4", "--deadline", "60"), "belong together"),
         (("schedule", "jobs.csv"), "--nodes"),
         (("simulate", "poisson", "--curves", "jobs.csv", "--nodes", "4", "--policy", "luck"), "--policy luck: unknown"),
         (("simulate", "poisson", "--curves", "jobs.csv", "--nodes", "4", "--policy", "best,best"), "named twice"),

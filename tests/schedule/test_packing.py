@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -35,10 +36,10 @@ def test_a_job_may_start_before_one_that_comes_before_it_unless_none_may_overtak
 
 @given(ITEMS, st.integers(6, 12), st.randoms(use_true_random=False))
 def test_what_is_packed_is_a_plan_of_that_makespan(
-    items: list[tuple[int, float, float]], nodes: int, source: st.DataObject
+    items: list[tuple[int, float, float]], nodes: int, source: random.Random
 ) -> None:
     order = list(range(len(items)))
-    source.shuffle(order)  # type: ignore[attr-defined]
+    source.shuffle(order)
     jobs = [Job(f"{i}", "any", (need,), (seconds,)) for i, (need, seconds, _) in enumerate(items)]
     for overtake in (True, False):
         begin = starts(order, items, nodes, overtake=overtake)
