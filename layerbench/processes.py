@@ -125,6 +125,7 @@ def _copied(tasks: Sequence[Callable[[], Any]], left: int) -> _Copy:
         _work(tasks, left, results, parent)
         results.flush()
     except BaseException:
+        # Nothing of a copy goes on as its parent, whatever happened.
         os._exit(1)
     os._exit(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -88,6 +88,18 @@ def styled(style: Mapping[str, Any]) -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style)
         yield
+
+
+def fitted_key(
+    figure: Any, handles: Sequence[Any], labels: Sequence[str], width: float, renderer: Any, most: int, **look: Any
+) -> Any:
+    """A key in the upper left corner, with as many columns, of ``most``, as ``width`` pixels have room for."""
+    for columns in range(min(len(labels), most), 0, -1):
+        key = figure.legend(list(handles), list(labels), loc="upper left", ncols=columns, frameon=False, **look)
+        if columns == 1 or key.get_window_extent(renderer).width <= width:
+            break
+        key.remove()
+    return key
 
 
 def rendered(figure: Any, kind: Format, style: Mapping[str, Any], dpi: int) -> bytes:

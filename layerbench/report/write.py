@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -123,7 +124,7 @@ def _into(folder: Path, computed: Tables, *, html: bool) -> list[Path]:
 def _drafted(draft: Path, computed: Tables, *, html: bool) -> list[str]:
     """Write every file; their names, what is to be read first."""
     # Once for all processes: where its folder of fonts cannot be kept, each that loads it makes another.
-    import matplotlib.font_manager  # noqa: F401
+    importlib.import_module("matplotlib.font_manager")
 
     checked = claims.check(computed)
     tasks = _tasks(computed, checked, draft, html=html)

@@ -326,23 +326,19 @@ def _key(figure: Any, groups: Sequence[Group]) -> tuple[Any, float]:
 
     renderer = FigureCanvasAgg(figure).get_renderer()
     handles = [Patch(facecolor=g.look.tint, edgecolor=g.look.colour, hatch=g.look.hatch, linewidth=0.7) for g in groups]
-    for columns in range(min(len(groups), 10), 0, -1):
-        key = figure.legend(
-            handles,
-            [group.key for group in groups],
-            loc="upper left",
-            ncols=columns,
-            frameon=False,
-            handlelength=2.4,
-            handleheight=1.1,
-            handletextpad=0.5,
-            columnspacing=1.4,
-            labelspacing=0.35,
-            borderpad=0.2,
-            borderaxespad=0.2,
-        )
-        extent = key.get_window_extent(renderer)
-        if columns == 1 or extent.width <= (WIDTH - 0.1) * DPI:
-            break
-        key.remove()
-    return key, extent.height / DPI
+    key = style.fitted_key(
+        figure,
+        handles,
+        [group.key for group in groups],
+        (WIDTH - 0.1) * DPI,
+        renderer,
+        most=10,
+        handlelength=2.4,
+        handleheight=1.1,
+        handletextpad=0.5,
+        columnspacing=1.4,
+        labelspacing=0.35,
+        borderpad=0.2,
+        borderaxespad=0.2,
+    )
+    return key, key.get_window_extent(renderer).height / DPI

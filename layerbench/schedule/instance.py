@@ -8,13 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from layerbench.errors import UsageError
-from layerbench.schedule.jobs import Job
+from layerbench.schedule.jobs import MOST_NODES, Job, check_names
 from layerbench.suite_format import printable
 
 if TYPE_CHECKING:
     import numpy as np
-
-MOST_NODES = 10**9
 
 Count = tuple[int, float]
 """A node count and a job's seconds on it."""
@@ -87,11 +85,7 @@ def instance(jobs: Sequence[Job], nodes: int) -> Instance:
         raise UsageError("no jobs to schedule: expected at least one")
     if not 1 <= nodes <= MOST_NODES:
         raise UsageError(f"--nodes must be from 1 to {MOST_NODES:,}, not {nodes:,}")
-    seen: set[str] = set()
-    for job in jobs:
-        if job.name in seen:
-            raise UsageError(f"two jobs are called {printable(job.name)}: give each a name of its own")
-        seen.add(job.name)
+    check_names((job.name for job in jobs), "give each a name of its own")
     counts = tuple(tuple(job.useful(nodes)) for job in jobs)
     for job, of_job in zip(jobs, counts, strict=True):
         if not of_job:

@@ -10,8 +10,26 @@ from functools import cached_property
 from layerbench.errors import UsageError
 from layerbench.suite_format import printable
 
+MOST_NODES = 10**9
+"""Of a job, and of all there are."""
+
 SHORTEST, LONGEST = 1e-12, 1e12
 """Seconds; what is beyond is no time of a job, and sums of it would be no numbers."""
+
+
+def check_names(names: Iterable[str], remedy: str) -> None:
+    """Refuse two of one name.
+
+    Raises
+    ------
+    UsageError
+        That names it, and tells the remedy.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UsageError(f"two jobs are called {printable(name)}: {remedy}")
+        seen.add(name)
 
 
 @dataclass(frozen=True)

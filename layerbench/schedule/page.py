@@ -14,6 +14,8 @@ from layerbench.schedule.chart import chart
 from layerbench.schedule.comparison import Row
 from layerbench.schedule.plan import Plan
 
+_SCRIPTS = ((report_page.__name__, "page.js"), (report_page.__name__, "table.js"), (__package__, "page.js"))
+
 
 def render(plan: Plan, rows: Sequence[Row]) -> bytes:
     """Make the page.
@@ -33,7 +35,7 @@ def render(plan: Plan, rows: Sequence[Row]) -> bytes:
     drawn = chart(plan)
     return offline.filled(
         offline.text(__package__, "page.html.jinja"),
-        _both("page.js"),
+        "\n".join(offline.text(package, name) for package, name in _SCRIPTS),
         title=wording.heading(plan),
         heading=_unbroken(wording.heading(plan), plan),
         facts=wording.facts(plan),
@@ -45,18 +47,13 @@ def render(plan: Plan, rows: Sequence[Row]) -> bytes:
         compared=wording.compared(plan, rows) if rows else [],
         compared_head=wording.COMPARED_HEAD,
         compared_numbers=wording.COMPARED_NUMBERS,
-        style=_both("page.css"),
+        style="\n".join(offline.text(package, "page.css") for package in (report_page.__name__, __package__)),
         light=f"{palette.style(dark=False)} {_paints(dark=False)}",
         dark=f"{palette.style(dark=True)} {_paints(dark=True)}",
         charts=offline.json({drawn.id: {"data": drawn.data, "layout": drawn.layout, "zoom": drawn.zoom}}),
         placements=offline.json(_placements(plan)),
         colours=offline.json(palette.DARK | looks.dark()),
     )
-
-
-def _both(name: str) -> str:
-    """A file of the report's page, and after it that of this one."""
-    return "\n".join(offline.text(package, name) for package in (report_page.__name__, __package__))
 
 
 def _unbroken(text: str, plan: Plan) -> str:

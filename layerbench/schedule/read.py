@@ -30,12 +30,11 @@ from typing import Any, NamedTuple
 from layerbench import store, units
 from layerbench.errors import UsageError
 from layerbench.schedule import of_run
-from layerbench.schedule.jobs import Job
+from layerbench.schedule.jobs import MOST_NODES, Job
 from layerbench.suite_format import did_you_mean, printable, shown
 
 STANDARD_INPUT = Path("-")
 
-MAX_NODES = 10**9
 MAX_FILE_BYTES = 2**29
 MAX_NAME_LENGTH = 256
 
@@ -322,8 +321,8 @@ def _word(value: object, expected: str) -> str:
 
 def _count(value: object) -> int:
     number = _number(value)
-    if number is None or not (1 <= number <= MAX_NODES and number.is_integer()):
-        raise ValueError(f"nodes: expected a whole number from 1 to {MAX_NODES:,}, {_not(value)}")
+    if number is None or not (1 <= number <= MOST_NODES and number.is_integer()):
+        raise ValueError(f"nodes: expected a whole number from 1 to {MOST_NODES:,}, {_not(value)}")
     return int(number)
 
 

@@ -82,7 +82,8 @@ def simulate(
     seen = shapes({type_: curves[type_] for type_ in sorted(named)}, nodes, noise, seed)
     if isinstance(policy, str):
         policy = _policy(policy, arrivals, seen, nodes, count)
-    return _outcome(arrivals, curves, nodes, policy, elastic_cost, seen, noise, seed)
+    jobs = _Simulation(arrivals, curves, nodes, policy, elastic_cost, seen).run()
+    return Outcome(policy.name, policy.description, nodes, elastic_cost, noise, seed, jobs)
 
 
 def _policy(name: str, arrivals: Sequence[Arrival], seen: Mapping[str, Shape], nodes: int, count: int | None) -> Policy:
@@ -102,30 +103,12 @@ def _best_count(arrivals: Sequence[Arrival], seen: Mapping[str, Shape], nodes: i
         candidates = sorted({min(candidates, key=lambda each: abs(math.log(each / at))) for at in wanted})
     believed = {type_: Job(type_, type_, shape.counts, shape.seconds) for type_, shape in seen.items()}
     first = sorted(arrivals, key=lambda arrival: arrival.at)[:TRIED]
-    means = {
-        each: _outcome(first, believed, nodes, uniform(each), None, seen, 0.0, 0).mean_completion for each in candidates
-    }
-    return min(means, key=lambda each: (means[each], each))
 
+    def total(each: int) -> float:
+        jobs = _Simulation(first, believed, nodes, uniform(each), None, seen).run()
+        return math.fsum(job.completion for job in jobs)
 
-def _outcome(
-    arrivals: Sequence[Arrival],
-    curves: Mapping[str, Job],
-    nodes: int,
-    policy: Policy,
-    elastic_cost: float | None,
-    seen: Mapping[str, Shape],
-    noise: float,
-    seed: int,
-) -> Outcome:
-    simulation = _Simulation(arrivals, curves, nodes, policy, elastic_cost, seen)
-    simulation.run()
-    fastest = {type_: curves[type_].useful(nodes)[-1][1] for type_ in seen}
-    jobs = tuple(
-        Finished(arrival, arrival.work * fastest[arrival.type], tuple(history), end)
-        for arrival, history, end in zip(arrivals, simulation.histories, simulation.ends, strict=True)
-    )
-    return Outcome(policy.name, policy.description, nodes, elastic_cost, noise, seed, jobs)
+    return min(candidates, key=total)
 
 
 class _Simulation:
@@ -144,6 +127,7 @@ class _Simulation:
         self.policy = policy
         self.seen = seen
         self.true = {type_: dict(zip(curves[type_].nodes, curves[type_].seconds, strict=True)) for type_ in seen}
+        self.fastest = {type_: curves[type_].useful(nodes)[-1][1] for type_ in seen}
         self.state = State(nodes, nodes, elastic_cost if policy.changes else None)
         self.histories: list[list[tuple[float, int]]] = [[] for _ in arrivals]
         self.ends = [math.nan] * len(arrivals)
@@ -152,7 +136,7 @@ class _Simulation:
         self._finishes: list[tuple[float, int, int]] = []
         """(time, job, length of its history): one that was re-allotted since does not end then."""
 
-    def run(self) -> None:
+    def run(self) -> tuple[Finished, ...]:
         """Go from event to event until every job has ended."""
         coming = sorted(range(len(self.arrivals)), key=lambda job: self.arrivals[job].at)
         place = 0
@@ -165,6 +149,10 @@ class _Simulation:
                 self._arrive(coming[place])
                 place += 1
             self._plan()
+        return tuple(
+            Finished(arrival, arrival.work * self.fastest[arrival.type], tuple(history), end)
+            for arrival, history, end in zip(self.arrivals, self.histories, self.ends, strict=True)
+        )
 
     def _next_finish(self) -> float:
         while self._finishes:

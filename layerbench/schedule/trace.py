@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerbench.errors import UsageError
-from layerbench.schedule.jobs import Job
+from layerbench.schedule.jobs import Job, check_names
 from layerbench.suite_format import did_you_mean, printable, shown
 
 COLUMNS = ("arrival", "type", "work")
@@ -87,11 +87,10 @@ def read(path: Path) -> list[Arrival]:
         raise UsageError(f"{called}: line {reader.line_num}: is not CSV: {printable(str(error))}") from None
     if not arrivals:
         raise UsageError(f"{called}: has no arrivals: expected a row arrival,type,work for each job")
-    seen: set[str] = set()
-    for arrival in arrivals:
-        if arrival.name in seen:
-            raise UsageError(f"{called}: two jobs are called {printable(arrival.name)}: name each once in column job")
-        seen.add(arrival.name)
+    try:
+        check_names((arrival.name for arrival in arrivals), "name each once in column job")
+    except UsageError as error:
+        raise UsageError(f"{called}: {error}") from None
     return sorted(arrivals, key=lambda arrival: arrival.at)
 
 

@@ -12,7 +12,7 @@ from layerbench.report.tables import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCRIPTS = ("page.js", "samples.js", "records.js")
+_SCRIPTS = ("page.js", "table.js", "samples.js", "records.js")
 
 DASHED = {"solid": "", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2", "longdashdot": "9 2 1.5 2", "longdash": "9 3"}
 """The dashes of runs, as a key draws them."""

@@ -24,8 +24,7 @@ const SAVED = [
   "reason",
 ];
 
-const table = { order: [], sorted: null, descending: false, page: 0, size: 50, filters: {}, text: "", mark: "" };
-const collator = new Intl.Collator("en", { numeric: true });
+const chosen = { filters: {}, mark: "" };
 
 function marksOf(row) {
   const status = word("status", row);
@@ -61,26 +60,25 @@ function ranks(column) {
 }
 
 function isKept(row) {
-  for (const [name, value] of Object.entries(table.filters)) {
+  for (const [name, value] of Object.entries(chosen.filters)) {
     if (value !== "" && String(columns[name][row]) !== value) return false;
   }
-  if (table.mark && !(word("status", row) === "ok" && marksOf(row).includes(table.mark))) return false;
+  if (chosen.mark && !(word("status", row) === "ok" && marksOf(row).includes(chosen.mark))) return false;
   return !table.text || SEARCHED.some((name) => word(name, row).toLowerCase().includes(table.text));
 }
 
 function arrange() {
-  table.order = [...columns.run.keys()].filter(isKept);
+  const rows = [...columns.run.keys()].filter(isKept);
   const column = COLUMNS.find(({ name }) => name === table.sorted);
   if (column) {
     const rank = ranks(column);
     const sign = table.descending ? -1 : 1;
-    table.order.sort((a, b) => {
+    rows.sort((a, b) => {
       if (rank[a] === null || rank[b] === null) return (rank[a] === null) - (rank[b] === null) || a - b;
       return sign * (rank[a] - rank[b]) || a - b;
     });
   }
-  table.page = 0;
-  showRows();
+  showFirst(rows);
 }
 
 function rowOf(row) {
@@ -92,36 +90,6 @@ function rowOf(row) {
   const made = element("tr", {}, ...cells);
   made.addEventListener("click", () => showSamples(row, true));
   return made;
-}
-
-function showRows() {
-  const start = table.page * table.size;
-  const shown = table.order.slice(start, start + table.size);
-  document.querySelector("#records-table tbody").replaceChildren(...shown.map(rowOf));
-  for (const head of document.querySelectorAll("#records-table th")) {
-    const sorted = head.dataset.name === table.sorted;
-    head.setAttribute("aria-sort", sorted ? (table.descending ? "descending" : "ascending") : "none");
-  }
-  const count = (number) => number.toLocaleString("en");
-  const place = shown.length ? `Rows ${count(start + 1)} to ${count(start + shown.length)} of ${count(table.order.length)}` : "No rows";
-  const filtered = table.order.length < records.rows ? `, filtered from ${count(records.rows)}` : "";
-  const left = records.rows < records.total
-    ? `. This page holds ${count(records.rows)} of ${count(records.total)} records: what failed, was skipped, throttled or noisy first; records.csv has all`
-    : "";
-  document.getElementById("records-told").textContent = `${place}${filtered}${left}.`;
-  table.previous.disabled = start === 0;
-  table.next.disabled = start + table.size >= table.order.length;
-}
-
-function sortBy(name) {
-  table.descending = table.sorted === name && !table.descending;
-  table.sorted = name;
-  arrange();
-}
-
-function turn(by) {
-  table.page += by;
-  showRows();
 }
 
 function csvCell(value) {
@@ -143,17 +111,12 @@ function saveCsv() {
 
 function makeFilters() {
   const box = document.getElementById("records-filter");
-  const search = element("input", { type: "search", placeholder: "layer, algorithm, reason" });
-  search.addEventListener("input", () => {
-    table.text = search.value.toLowerCase();
-    arrange();
-  });
-  box.append(element("label", {}, "Find ", search));
+  box.append(makeSearch("layer, algorithm, reason"));
   const rows = [...columns.run.keys()];
   for (const [name, label] of Object.entries(FILTERS)) {
     const options = [["", "all"], ...optionsOf(name, rows)];
     const made = select(label, options, (event) => {
-      table.filters[name] = event.target.value;
+      chosen.filters[name] = event.target.value;
       arrange();
     });
     made.made.dataset.filter = name;
@@ -163,47 +126,27 @@ function makeFilters() {
   const marks = MARKS.filter((mark) => present.has(mark));
   if (!marks.length) return;
   const made = select("Marks", [["", "any"], ...marks.map((mark) => [mark, mark])], (event) => {
-    table.mark = event.target.value;
+    chosen.mark = event.target.value;
     arrange();
   });
   made.made.dataset.filter = "marks";
   box.append(made.label);
 }
 
-function makePages() {
-  const button = (text, action) => {
-    const made = element("button", { type: "button" }, text);
-    made.addEventListener("click", action);
-    return made;
-  };
-  table.previous = button("Previous", () => turn(-1));
-  table.next = button("Next", () => turn(1));
-  const size = select("Rows", [["50", "50"], ["200", "200"]], (event) => {
-    table.size = Number(event.target.value);
-    table.page = 0;
-    showRows();
-  });
-  size.made.dataset.size = "";
-  const saved = button("Save these rows as CSV", saveCsv);
-  saved.id = "records-csv";
-  document.getElementById("records-pages").append(table.previous, table.next, size.label, saved);
-}
-
-function makeHead() {
-  const heads = COLUMNS.map(({ name, label, number }) => {
-    const button = element("button", { type: "button" }, label);
-    button.addEventListener("click", () => sortBy(name));
-    const head = element("th", { scope: "col", className: number ? "number" : "" }, button);
-    head.dataset.name = name;
-    return head;
-  });
-  document.querySelector("#records-table thead").append(element("tr", {}, ...heads));
+function leftOut() {
+  const count = (number) => number.toLocaleString("en");
+  return records.rows < records.total
+    ? `. This page holds ${count(records.rows)} of ${count(records.total)} records: what failed, was skipped, throttled or noisy first; records.csv has all`
+    : "";
 }
 
 listen();
-makeHead();
+Object.assign(table, { total: records.rows, told: "records-told", note: leftOut() });
+makeHead(COLUMNS);
 makeFilters();
-makePages();
+const saved = button("Save these rows as CSV", saveCsv);
+saved.id = "records-csv";
+document.getElementById("records-pages").append(...makePages(), saved);
 arrange();
 makeStrip();
 for (const name of Object.keys(charts)) draw(name);

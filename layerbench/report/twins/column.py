@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layerbench.report.marks import INK, Pen
+from layerbench.report.style import fitted_key
 
 WIDTH = 3.35
 """Inches: a column of a two-column page, 85 mm."""
@@ -94,25 +95,21 @@ def _align(panel: Any, renderer: Any) -> None:
 
 def _key(figure: Any, entries: Sequence[Entry], renderer: Any) -> Any:
     """The key, with as many columns as the page has room for."""
-    for columns in range(min(len(entries), 6), 0, -1):
-        key = figure.legend(
-            [handle for handle, _ in entries],
-            [label for _, label in entries],
-            loc="upper left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=columns,
-            frameon=False,
-            handlelength=2.2,
-            handletextpad=0.5,
-            columnspacing=1.0,
-            labelspacing=0.3,
-            borderpad=0.35,
-            borderaxespad=0.0,
-        )
-        if columns == 1 or key.get_window_extent(renderer).width <= WIDTH * DPI:
-            break
-        key.remove()
-    return key
+    return fitted_key(
+        figure,
+        [handle for handle, _ in entries],
+        [label for _, label in entries],
+        WIDTH * DPI,
+        renderer,
+        most=6,
+        bbox_to_anchor=(0.0, 1.0),
+        handlelength=2.2,
+        handletextpad=0.5,
+        columnspacing=1.0,
+        labelspacing=0.3,
+        borderpad=0.35,
+        borderaxespad=0.0,
+    )
 
 
 def note(panel: Any, text: str) -> None:
