@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from layerbench.device import Device, Host
-from layerbench.kernel import ERROR_LIMITS, Availability, Budget, Choice, Choices, Job, Prepared, Tensors
-from layerbench.layers import FC, LSTM, PASSES, AnyLayer, Conv, DType, Pass
+from layerbench.kernel import ERROR_LIMITS, Availability, Budget, Choice, Choices, Job, Prepared, RankLayer, Tensors
+from layerbench.layers import FC, LSTM, PASSES, Conv, DType, Pass, SplitLSTM
 
 from ._numpy_conv import NumpyConv, chunk_sizes, workspace_bytes
 from ._numpy_fc import NumpyFC
 from ._numpy_lstm import NumpyLSTM
+from ._numpy_split_lstm import NumpySplitLSTM
 from ._search import fastest
 
 _LSTM_ALGORITHMS: dict[Pass, str] = {
@@ -19,12 +20,19 @@ _LSTM_ALGORITHMS: dict[Pass, str] = {
     "backward_weights": "gemm over all steps",
 }
 
+_SPLIT_LSTM_ALGORITHMS: dict[Pass, str] = {
+    "forward": "gemm per step, of own units",
+    "backward_data": "gemm per step, of own units",
+    "backward_weights": "gemm over all steps, of own units, states transposed",
+}
+
 
 class NumpyKernel:
     """Runs wherever layerbench does, so ``auto`` falls back on it."""
 
     name = "numpy"
     preference: int | None = 100
+    splits_outputs = True
 
     def __init__(self) -> None:
         self._device = Host()
@@ -32,7 +40,7 @@ class NumpyKernel:
     def availability(self) -> Availability:
         return Availability(ok=True, version=np.__version__)
 
-    def supports(self, layer: AnyLayer, dtype: DType) -> str | None:
+    def supports(self, layer: RankLayer, dtype: DType) -> str | None:
         return None if dtype in {"fp32", "fp64"} else f"does fp32 and fp64, not {dtype}"
 
     def device(self) -> Device:
@@ -47,6 +55,10 @@ class NumpyKernel:
             case LSTM():
                 kept = NumpyLSTM(job.layer, tensors).workspace_bytes
                 return {pass_: Choice(algorithm=name, workspace_bytes=kept) for pass_, name in _LSTM_ALGORITHMS.items()}
+            case SplitLSTM():
+                kept = NumpySplitLSTM(job.layer, job.first_unit, tensors).workspace_bytes
+                named = _SPLIT_LSTM_ALGORITHMS.items()
+                return {pass_: Choice(algorithm=name, workspace_bytes=kept) for pass_, name in named}
 
     def _search_conv(self, job: Job, layer: Conv, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
         sizes = chunk_sizes(job, layer, budget.workspace)
@@ -80,6 +92,8 @@ class NumpyKernel:
                 return NumpyFC(tensors)
             case LSTM():
                 return NumpyLSTM(job.layer, tensors)
+            case SplitLSTM():
+                return NumpySplitLSTM(job.layer, job.first_unit, tensors)
 
     def error_limit(self, dtype: DType, choice: Choice) -> float:
         return ERROR_LIMITS[dtype]

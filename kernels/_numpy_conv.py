@@ -78,6 +78,10 @@ class NumpyConv:
         self._diff_weights = np.full_like(self._weights, np.nan)
         self._partial = np.zeros_like(self._weights)
         self.gradient = self._diff_weights.reshape(-1)
+        self.buffers: Mapping[Pass, np.ndarray] = {
+            "forward": self._dst.reshape(-1),
+            "backward_data": self._diff_src.reshape(-1),
+        }
         self._pixels = math.prod(layer.output)
         most = min(max(images.values()), self._batch)
         self._columns = np.zeros(layer.fan_in * groups * self._pixels * most, dtype)

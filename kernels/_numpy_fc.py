@@ -24,6 +24,9 @@ class NumpyFC:
             "backward_weights": ("diff_weights", np.empty_like(self._weights)),
         }
         self.gradient = self._results["backward_weights"][1].reshape(-1)
+        self.buffers: Mapping[Pass, np.ndarray] = {
+            pass_: result.reshape(-1) for pass_, (_, result) in self._results.items()
+        }
         self.run: Mapping[Pass, Run] = {
             "forward": self._forward,
             "backward_data": self._backward_data,

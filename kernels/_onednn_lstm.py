@@ -20,12 +20,13 @@ and apply the activation as post-operations.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from layerbench.errors import KernelError
 from layerbench.kernel import Budget, Choice, Job
-from layerbench.layers import LSTM, Pass
+from layerbench.layers import LSTM, Pass, SplitLSTM
 
 from ._dnnl import ELTWISE_LOGISTIC, ELTWISE_TANH, Attributes, PostOps
 from ._onednn_fc import COLUMNS, ROWS, matmul, transposed
@@ -55,7 +56,7 @@ def by_gate(weights: np.ndarray, gates: slice) -> np.ndarray:
     return reordered(weights, TO_KERNEL).reshape(4, -1, weights.shape[1])[gates].transpose(0, 2, 1)
 
 
-def _activated(function: int) -> Attributes:
+def activated(function: int) -> Attributes:
     """Add the input's share, which is in the result's place already, and activate."""
     return Attributes(PostOps().sum().eltwise(function))
 
@@ -79,7 +80,7 @@ def products(layer: LSTM, batch: int) -> dict[Pass, Products]:
             matrices("hidden", 1, batch, hidden),
             matrices("weights", count, hidden, hidden),
             matrices(name, count, batch, hidden),
-            _activated(function),
+            activated(function),
         )
 
     rows = steps * batch
@@ -123,21 +124,22 @@ def _of_rows(diff_gates: Operand, source: Operand, result: str) -> list[Problem]
     ]
 
 
-def block_length(layer: LSTM, batch: int) -> int:
+def block_length(steps: int, batch: int, units: int) -> int:
     """Time steps whose backward factors are computed at once, just before they are used, so as to stay in cache."""
     # A step gathers four gates, reads two states and writes five factors of (N, H) float32.
-    return max(1, min(layer.time_steps, _CACHED // (4 * batch * 15 * layer.hidden_size)))
+    return max(1, min(steps, _CACHED // (4 * batch * 15 * units)))
 
 
 def reserve_bytes(layer: LSTM, batch: int) -> dict[Pass, int]:
     """Memory each pass keeps beside its operands; what passes share counts for the one that writes it."""
     state = 4 * batch * layer.hidden_size
     forward = layer.time_steps * 6 + 2  # gates, c and tanh c, the zero state, and a step's product
-    backward_data = layer.time_steps * 5 + 2 + 9 * block_length(layer, batch)  # gate gradients, dh; dc; a block
+    # Gate gradients, dh; dc; a block.
+    backward_data = layer.time_steps * 5 + 2 + 9 * block_length(layer.time_steps, batch, layer.hidden_size)
     return {"forward": forward * state, "backward_data": backward_data * state, "backward_weights": 0}
 
 
-def _values(layer: LSTM) -> Values:
+def _values(layer: LSTM | SplitLSTM) -> Values:
     """Small normal values for every operand, so that activations do not saturate."""
     values = np.random.default_rng(0).standard_normal(2**16, dtype=np.float32) / np.float32(math.sqrt(layer.fan_in))
     return lambda _: values
@@ -151,9 +153,16 @@ def search(layer: LSTM, job: Job, budget: Budget) -> dict[Pass, Choice]:
     KernelError
         If the workspace allowed is too small.
     """
-    values, reserve = _values(layer), reserve_bytes(layer, job.batch)
+    return race_products(layer, products(layer, job.batch), reserve_bytes(layer, job.batch), budget)
+
+
+def race_products(
+    layer: LSTM | SplitLSTM, of_passes: Mapping[Pass, Products], reserve: Mapping[Pass, int], budget: Budget
+) -> dict[Pass, Choice]:
+    """The fastest plan for each of these products; ``reserve`` is what a pass keeps beside them, in bytes."""
+    values = _values(layer)
     choices: dict[Pass, Choice] = {}
-    for pass_, named in products(layer, job.batch).items():
+    for pass_, named in of_passes.items():
         check_workspace(f"{layer.name} {pass_}", reserve[pass_], budget)
         winners = {
             name: race(problems, values, budget, f"{layer.name} {pass_} {name}") for name, problems in named.items()

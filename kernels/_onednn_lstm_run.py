@@ -18,7 +18,7 @@ from ._onednn_plan import Operand, Plan, Problem, bind, canonical, filled, rebui
 _ONE = np.ones((), dtype=np.float32)
 
 
-class _Product:
+class Product:
     """One matrix product of a pass with the plan chosen for it."""
 
     def __init__(self, problems: list[Problem], choice: Choice, name: str) -> None:
@@ -28,11 +28,11 @@ class _Product:
         self._scratchpad = Memory(self.pd.scratchpad)
 
     def weights(self, array: np.ndarray) -> Memory:
-        """Weights in the layout the plan wants; they are the right operand."""
-        operand = self.problem.operands[1]
+        """Weights in the layout the plan wants; they are the operand of that name."""
+        (operand,) = (operand for operand in self.problem.operands if operand.name == "weights")
         return filled(operand, self.pd.desc(operand.argument), array)
 
-    def on(self, left: np.ndarray, right: np.ndarray | Memory, result: np.ndarray) -> Run:
+    def on(self, left: np.ndarray | Memory, right: np.ndarray | Memory, result: np.ndarray) -> Run:
         """The timed call on these operands; arrays are used where they are."""
         memories = {
             operand.name: given
@@ -43,8 +43,46 @@ class _Product:
         return bind(self.problem, self.pd, memories, self._scratchpad)
 
 
-def _array(*sizes: int) -> np.ndarray:
+def array(*sizes: int) -> np.ndarray:
+    """An array of zeros of these sizes that starts on a cache line."""
     return aligned(4 * int(np.prod(sizes))).reshape(sizes)
+
+
+def factors_of_gates(
+    gates: np.ndarray, cell: np.ndarray, cell_tanh: np.ndarray, room: np.ndarray, factors: np.ndarray
+) -> Run:
+    """For some time steps, what each gate's gradient is of dh (o) or dc (i, f, g), and dc's of dh.
+
+    Parameters
+    ----------
+    gates, cell, cell_tanh
+        Of these steps, (steps, 4, ...), and the states, (steps, ...): cell states before the step.
+    room
+        For the gates in one piece each, (4, steps, ...), where they are afterwards.
+    factors
+        (5, steps, ...); gets the factors of o, i, f, g and dc.
+    """
+    source = gates.swapaxes(0, 1)
+    logistic, of_logistic = room[:3], factors[:3]
+    o, i, _, g = room
+    of_o, of_i, of_f, of_g, of_dc = factors
+    multiply, subtract, copy = np.multiply, np.subtract, np.copyto
+
+    def run() -> None:
+        copy(room, source)
+        subtract(_ONE, logistic, of_logistic)
+        multiply(of_logistic, logistic, of_logistic)
+        multiply(of_o, cell_tanh, of_o)
+        multiply(of_i, g, of_i)
+        multiply(of_f, cell, of_f)
+        multiply(g, g, of_g)
+        subtract(_ONE, of_g, of_g)
+        multiply(of_g, i, of_g)
+        multiply(cell_tanh, cell_tanh, of_dc)
+        subtract(_ONE, of_dc, of_dc)
+        multiply(of_dc, o, of_dc)
+
+    return run
 
 
 class PreparedLSTM:
@@ -53,24 +91,24 @@ class PreparedLSTM:
     def __init__(self, layer: LSTM, job: Job, tensors: Tensors, choices: Choices) -> None:
         self._layer, self._batch = layer, job.batch
         steps, batch, hidden, inputs = layer.time_steps, job.batch, layer.hidden_size, layer.input_size
-        self._src = _array(steps, batch, inputs)
+        self._src = array(steps, batch, inputs)
         self._src[:] = tensors["src"]
-        self._diff_dst = _array(steps, batch, hidden)
+        self._diff_dst = array(steps, batch, hidden)
         self._diff_dst[:] = tensors["diff_dst"]
         # Hidden and cell states stand behind the zero state; step t reads index t and writes index t + 1.
-        self._hidden = _array(steps + 1, batch, hidden)
-        self._cell = _array(steps + 1, batch, hidden)
-        self._cell_tanh = _array(steps, batch, hidden)
-        self._gates = _array(steps, 4, batch, hidden)
-        self._diff_gates = _array(steps, batch, 4, hidden)
-        self._diff_src = _array(steps, batch, inputs)
+        self._hidden = array(steps + 1, batch, hidden)
+        self._cell = array(steps + 1, batch, hidden)
+        self._cell_tanh = array(steps, batch, hidden)
+        self._gates = array(steps, 4, batch, hidden)
+        self._diff_gates = array(steps, batch, 4, hidden)
+        self._diff_src = array(steps, batch, inputs)
         self.gradient = aligned(4 * layer.weights)
         self._diff_input = self.gradient[: 4 * hidden * inputs]
         self._diff_hidden = self.gradient[4 * hidden * inputs :]
         named = products(layer, job.batch)
 
-        def product(pass_: Pass, name: str) -> _Product:
-            return _Product(named[pass_][name], choices[pass_], name)
+        def product(pass_: Pass, name: str) -> Product:
+            return Product(named[pass_][name], choices[pass_], name)
 
         self.run: Mapping[Pass, Run] = {
             "forward": self._forward(product, tensors),
@@ -81,13 +119,13 @@ class PreparedLSTM:
         # Backward passes may be called in any order, so the reserve they share is filled once.
         self.run["backward_data"]()
 
-    def _forward(self, product: Callable[[Pass, str], _Product], tensors: Tensors) -> Run:
+    def _forward(self, product: Callable[[Pass, str], Product], tensors: Tensors) -> Run:
         projection, logistic, tanh = (product("forward", name) for name in ("projection", "logistic", "tanh"))
         every, first_three, last = slice(0, 4), slice(0, 3), slice(3, 4)
         project = projection.on(self._src, projection.weights(by_gate(tensors["weights_input"], every)), self._gates)
         weights_logistic = logistic.weights(by_gate(tensors["weights_hidden"], first_three))
         weights_tanh = tanh.weights(by_gate(tensors["weights_hidden"], last))
-        part = _array(self._batch, self._layer.hidden_size)
+        part = array(self._batch, self._layer.hidden_size)
         steps = [
             (
                 logistic.on(self._hidden[t], weights_logistic, self._gates[t, first_three]),
@@ -115,45 +153,16 @@ class PreparedLSTM:
 
         return run
 
-    def _factors(self, first: int, last: int, gates: np.ndarray, factors: np.ndarray) -> Run:
-        """For a block of time steps, what each gate's gradient is of dh (o) or dc (i, f, g), and dc's of dh.
-
-        ``gates`` (4, steps, N, H) is room for the gates in one piece each; ``factors`` (5, steps, N, H) gets the
-        factors of o, i, f, g and dc.
-        """
-        source = self._gates[first:last].swapaxes(0, 1)
-        logistic, of_logistic = gates[:3], factors[:3]
-        o, i, _, g = gates
-        of_o, of_i, of_f, of_g, of_dc = factors
-        before, cell_tanh = self._cell[first:last], self._cell_tanh[first:last]
-        multiply, subtract, copy = np.multiply, np.subtract, np.copyto
-
-        def run() -> None:
-            copy(gates, source)
-            subtract(_ONE, logistic, of_logistic)
-            multiply(of_logistic, logistic, of_logistic)
-            multiply(of_o, cell_tanh, of_o)
-            multiply(of_i, g, of_i)
-            multiply(of_f, before, of_f)
-            multiply(g, g, of_g)
-            subtract(_ONE, of_g, of_g)
-            multiply(of_g, i, of_g)
-            multiply(cell_tanh, cell_tanh, of_dc)
-            subtract(_ONE, of_dc, of_dc)
-            multiply(of_dc, o, of_dc)
-
-        return run
-
-    def _backward_data(self, product: Callable[[Pass, str], _Product], tensors: Tensors) -> Run:
+    def _backward_data(self, product: Callable[[Pass, str], Product], tensors: Tensors) -> Run:
         step, last_product = product("backward_data", "step"), product("backward_data", "diff_src")
         weights = step.weights(reordered(tensors["weights_hidden"], TO_KERNEL))
         weights_input = last_product.weights(reordered(tensors["weights_input"], TO_KERNEL))
         finish = last_product.on(self._diff_gates, weights_input, self._diff_src)
         steps, batch, width = self._layer.time_steps, self._batch, self._layer.hidden_size
-        length = block_length(self._layer, batch)
-        diff_hidden = _array(steps, batch, width)
-        diff_cell, part = _array(batch, width), _array(batch, width)
-        room = _array(9, length, batch, width).reshape(-1)
+        length = block_length(steps, batch, width)
+        diff_hidden = array(steps, batch, width)
+        diff_cell, part = array(batch, width), array(batch, width)
+        room = array(9, length, batch, width).reshape(-1)
         # NumPy allocates for operands that are not in one piece, except to copy them: gates are gathered for a block,
         # and the gradients of a step scattered to rows, for the products.
 
@@ -181,7 +190,11 @@ class PreparedLSTM:
                         self._diff_gates[t].swapaxes(0, 1),
                     )
                 )
-            blocks.append((self._factors(first, last, gates, factors), calls))
+            block = slice(first, last)
+            run_factors = factors_of_gates(
+                self._gates[block], self._cell[block], self._cell_tanh[block], gates, factors
+            )
+            blocks.append((run_factors, calls))
         diff_dst, multiply, add, copy = self._diff_dst, np.multiply, np.add, np.copyto
 
         def run() -> None:
@@ -204,7 +217,7 @@ class PreparedLSTM:
 
         return run
 
-    def _backward_weights(self, product: Callable[[Pass, str], _Product]) -> Run:
+    def _backward_weights(self, product: Callable[[Pass, str], Product]) -> Run:
         pairs = [
             (product("backward_weights", "weights_input"), self._src, self._diff_input),
             (product("backward_weights", "weights_hidden"), self._hidden[:-1], self._diff_hidden),

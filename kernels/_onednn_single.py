@@ -60,6 +60,7 @@ class PreparedLayer:
             for pass_ in PASSES
         }
         self.gradient = self._results["backward_weights"][1].buffer
+        self.buffers: Mapping[Pass, np.ndarray] = {pass_: memory.buffer for pass_, (_, memory) in self._results.items()}
         self.run["forward"]()
 
     def _bound(self, layer: Conv | FC, job: Job, tensors: Tensors, pass_: Pass, plan: Plan) -> Run:

@@ -10,8 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerbench.device import Device, Host
-from layerbench.kernel import ERROR_LIMITS, FAST_ALGORITHM_LIMIT, Availability, Budget, Choice, Choices, Job, Tensors
-from layerbench.layers import LSTM, AnyLayer, DType, Pass
+from layerbench.kernel import (
+    ERROR_LIMITS,
+    FAST_ALGORITHM_LIMIT,
+    Availability,
+    Budget,
+    Choice,
+    Choices,
+    Job,
+    RankLayer,
+    Tensors,
+)
+from layerbench.layers import LSTM, DType, Pass, SplitLSTM
 
 from ._dnnl_load import LibraryUnavailableError, load, version
 
@@ -24,6 +34,7 @@ class OneDNN:
 
     name = "onednn"
     preference: int | None = 10
+    splits_outputs = True
 
     def availability(self) -> Availability:
         try:
@@ -32,7 +43,7 @@ class OneDNN:
             return Availability(ok=False, reason=error.reason, remedy=error.remedy)
         return Availability(ok=True, version=".".join(map(str, found)))
 
-    def supports(self, layer: AnyLayer, dtype: DType) -> str | None:
+    def supports(self, layer: RankLayer, dtype: DType) -> str | None:
         if dtype != "fp32":
             return f"{layer.kind} is done in fp32 only, not in {dtype}"
         return None
@@ -41,20 +52,25 @@ class OneDNN:
         return Host()
 
     def search(self, job: Job, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
-        from . import _onednn_lstm, _onednn_single
+        from . import _onednn_lstm, _onednn_single, _onednn_split_lstm
 
         layer = job.layer
         if isinstance(layer, LSTM):
             return _onednn_lstm.search(layer, job, budget)
+        if isinstance(layer, SplitLSTM):
+            return _onednn_split_lstm.search(layer, job, budget)
         return _onednn_single.search(layer, job, tensors, budget)
 
     def prepare(self, job: Job, tensors: Tensors, choices: Choices) -> Prepared:
         from ._onednn_lstm_run import PreparedLSTM
         from ._onednn_single import PreparedLayer
+        from ._onednn_split_lstm import PreparedSplitLSTM
 
         layer = job.layer
         if isinstance(layer, LSTM):
             return PreparedLSTM(layer, job, tensors, choices)
+        if isinstance(layer, SplitLSTM):
+            return PreparedSplitLSTM(layer, job, tensors, choices)
         return PreparedLayer(layer, job, tensors, choices)
 
     def error_limit(self, dtype: DType, choice: Choice) -> float:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 from layerbench.device import Device, Host
 from layerbench.errors import KernelError
-from layerbench.kernel import ERROR_LIMITS, Availability, Budget, Choice, Choices, Job, Kernel, Tensors
-from layerbench.layers import FC, LSTM, PASSES, AnyLayer, Conv, DType, Pass
+from layerbench.kernel import ERROR_LIMITS, Availability, Budget, Choice, Choices, Job, Kernel, RankLayer, Tensors
+from layerbench.layers import FC, LSTM, PASSES, Conv, DType, Pass, SplitLSTM
 
 from ._pytorch_layers import MEMORY_FORMATS, TorchConv, TorchFC, TorchLSTM
 from ._search import fastest
@@ -53,7 +53,9 @@ class PyTorchKernel:
             return Availability(ok=False, reason=reason, remedy="pip install --force-reinstall torch")
         return Availability(ok=True, version=str(torch.__version__))
 
-    def supports(self, layer: AnyLayer, dtype: DType) -> str | None:
+    def supports(self, layer: RankLayer, dtype: DType) -> str | None:
+        if isinstance(layer, SplitLSTM):
+            return "does whole LSTMs, not some of their units"
         return None if dtype in {"fp32", "fp64"} else f"does fp32 and fp64, not {dtype}"
 
     def device(self) -> Device:
@@ -68,6 +70,8 @@ class PyTorchKernel:
                 return {pass_: Choice(algorithm=name) for pass_, name in _FC_ALGORITHMS.items()}
             case LSTM():
                 return {pass_: Choice(algorithm=name) for pass_, name in _LSTM_ALGORITHMS.items()}
+            case SplitLSTM():
+                raise KernelError(f"pytorch: {self.supports(job.layer, job.dtype)}")
 
     def _search_conv(self, job: Job, layer: Conv, tensors: Tensors, budget: Budget) -> dict[Pass, Choice]:
         _limit_threads(job.threads)
@@ -101,6 +105,8 @@ class PyTorchKernel:
                     return TorchFC(tensors)
                 case LSTM():
                     return TorchLSTM(job.layer, tensors)
+                case SplitLSTM():
+                    raise KernelError(f"pytorch: {self.supports(job.layer, job.dtype)}")
 
     def error_limit(self, dtype: DType, choice: Choice) -> float:
         return ERROR_LIMITS[dtype]

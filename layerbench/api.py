@@ -15,8 +15,9 @@ from layerbench import suite as suites
 from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import DTYPES, AnyLayer, DType
 from layerbench.listener import Listener
-from layerbench.partition import global_batch
-from layerbench.records import Cache, Manifest, Options, Record, Scaling
+from layerbench.partition import global_batch, shares
+from layerbench.records import LAYOUT_OPTIONS, Cache, Layout, LayoutOption, Manifest, Options, Record, Scaling
+from layerbench.task import share_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,7 @@ def run(
     nodes: Sequence[int] | int = (1,),
     batch: int | None = None,
     scaling: Scaling = "strong",
+    layout: LayoutOption = "data",
     dtype: DType = "fp32",
     kernels: str = "auto",
     threads_per_rank: int | None = None,
@@ -108,6 +110,9 @@ def run(
         Samples over all nodes (strong scaling) or of one node (weak); the suite's own if None.
     scaling
         ``strong`` or ``weak``.
+    layout
+        What ranks split of a layer: ``data``, the batch; ``model``, its outputs; ``best``, whichever the cost model
+        finds quicker for a layer and node count.
     dtype
         What the kernels compute in.
     kernels
@@ -170,6 +175,7 @@ def run(
         nodes=counts,
         batch=batch,
         scaling=scaling,
+        layout=layout,
         dtype=dtype,
         kernels=_kernels(kernels),
         threads_per_rank=(
@@ -193,7 +199,7 @@ def run(
     )
     _check(options)
     _check_memory(loaded, layers, options, cores)
-    _check_kernels(layers, options)
+    _check_kernels(layers, options, cores)
     manifest = Manifest(
         command=command or f"layerbench.run({suite!r}, nodes={counts})",
         suite=loaded.name,
@@ -243,6 +249,8 @@ def _check(options: Options) -> None:
             raise UsageError(f"{option} must be a number of seconds above 0, not {seconds:g}")
     if not 0 < options.rel_error < 1:
         raise UsageError(f"--rel-error must lie between 0 and 1 (0.01 is 1 %), not {options.rel_error:g}")
+    if options.layout not in LAYOUT_OPTIONS:
+        raise UsageError(f"--layout {options.layout}: unknown; known are {', '.join(LAYOUT_OPTIONS)}")
     if options.dtype not in DTYPES:
         raise UsageError(f"--dtype {options.dtype}: unknown; known are {', '.join(DTYPES)}")
     if not 0 <= options.seed < 2**63:
@@ -252,18 +260,29 @@ def _check(options: Options) -> None:
 def _check_memory(loaded: suites.Suite, layers: Sequence[AnyLayer], options: Options, cores: int) -> None:
     """Refuse, before anything is allocated, a sweep that has a layer and count which cannot fit this machine."""
     available = environment.available_memory_bytes()
+    layouts: tuple[Layout, ...] = ("data", "model") if options.layout == "best" else (options.layout,)
     for count in plan.counts(options, cores):
         batch = global_batch(options.batch, count.ranks, options.ranks_per_node, options.scaling)
         here = options.ranks_per_node if options.hosts else count.world.ranks
-        suites.check_memory(loaded, layers, -(-batch // count.ranks), options.dtype, available, ranks=here)
+
+        def needed(layer: AnyLayer, batch: int = batch, ranks: int = count.ranks) -> int:
+            """Of the rank with the largest share, in the layout that takes the least."""
+            largest = {layout: shares(layer, batch, ranks, layout)[0] for layout in layouts}
+            return min(share_memory(layer, share, ranks, layout, options) for layout, share in largest.items())
+
+        of_rank = -(-batch // count.ranks) if options.layout == "data" else batch
+        suites.check_memory(loaded, layers, of_rank, options.dtype, available, ranks=here, needed=needed)
 
 
-def _check_kernels(layers: Sequence[AnyLayer], options: Options) -> None:
+def _check_kernels(layers: Sequence[AnyLayer], options: Options, cores: int) -> None:
     """Refuse a sweep none of whose layers has a kernel; those that have none are skipped where others have."""
+    ranks = max(count.ranks for count in plan.counts(options, cores))
+    split = ranks > 1 and options.layout == "model"
     reason: UnavailableError | None = None
     for layer in layers:
+        of_rank = shares(layer, options.batch, min(ranks, 2), "model")[0].layer if split else None
         try:
-            kernel.find(options.kernels, layer, options.dtype)
+            kernel.find(options.kernels, of_rank or layer, options.dtype, split=split)
         except UnavailableError as error:
             reason = reason or error
         else:

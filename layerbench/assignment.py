@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from layerbench.layers import AnyLayer
-from layerbench.records import Network, Options, Placement, Purpose, Roofline
+from layerbench.layers import AnyLayer, DType
+from layerbench.machine import Exchanged, Figure, KernelPoint
+from layerbench.records import Layout, Network, Options, Placement, Purpose, Roofline
 
 EVENT_MARK = "@layerbench "
 """Begins an event's line: launchers and libraries write to standard output too."""
@@ -23,8 +24,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """One launch's work.
 
     ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to,
-    ``roofline`` for the ceilings of a rank.
-    ``world`` ranks run; the records are about ``ranks`` of them.
+    ``roofline`` for the ceilings of a rank. Of a calibration, ``exchanges`` is for what ranks do together and ``rank``
+    for all that one has by itself, in ``dtypes``.
+    ``world`` ranks run; the records are about ``ranks`` of them. ``layouts`` has the layout of each layer by name,
+    where it was chosen layer by layer.
     """
 
     purpose: Purpose
@@ -36,11 +39,44 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement
     oversubscribed: bool = False
     layers: list[AnyLayer] = []
+    layouts: dict[str, Layout] = {}
     network: Network | None = None
+    dtypes: list[DType] = []
+
+
+class RankFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calibration found out about one rank.
+
+    Attributes
+    ----------
+    device
+        As records name it.
+    peak
+        FLOP/s by dtype, of those that a kernel here can do.
+    bandwidth
+        Bytes a second between memory and device.
+    launch
+        Seconds that the quickest kernel takes.
+    kernels
+        Layers that were timed.
+    memory_bytes, caches
+        What is free on the device; bytes of each cache, the smallest first.
+    reasons
+        What could not be measured, and why.
+    """
+
+    device: str
+    peak: dict[DType, Figure]
+    bandwidth: Figure
+    launch: Figure
+    kernels: list[KernelPoint] = []
+    memory_bytes: float | None = None
+    caches: list[int] = []
+    reasons: list[str] = []
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ranks found out about themselves, and the network or the ceilings they measured."""
+    """What the ranks found out about themselves, and what they were sent to measure."""
 
     mpi: str
     hosts: list[str]
@@ -48,6 +84,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     libraries: dict[str, str] = {}
     network: Network | None = None
     roofline: Roofline | None = None
+    exchanges: list[Exchanged] = []
+    rank: RankFigures | None = None
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from layerbench.device import Run
 from layerbench.errors import LaunchError, LayerbenchError, MeasurementError
 
 T = TypeVar("T")
+
+NAP = 1e-3
+"""Seconds between two looks of a rank that rests."""
 
 
 class Ranks(Protocol):
@@ -22,6 +26,10 @@ class Ranks(Protocol):
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
+        ...
+
+    def rest(self) -> None:
+        """Return when every rank has come here; until then sleep, so that the cores are left to the others."""
         ...
 
     def broadcast(self, value: T) -> T:
@@ -40,6 +48,42 @@ class Ranks(Protocol):
         """A call that replaces ``buffer`` by its sum over ranks, in place."""
         ...
 
+    def all_gather_into(self, mine: Any, everyone: Any, counts: Sequence[int]) -> Run:
+        """A call that fills ``everyone``, one-dimensional, with each rank's ``mine`` one after another.
+
+        Parameters
+        ----------
+        mine, everyone
+            Contiguous arrays of one dtype that share no memory.
+        counts
+            Elements of each rank; they may differ, and be 0.
+        """
+        ...
+
+    def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run:
+        """A call that fills ``mine`` with this rank's block of the sum over ranks of ``whole``, one-dimensional.
+
+        Parameters
+        ----------
+        whole, mine
+            Contiguous arrays of one dtype that share no memory.
+        counts
+            Elements of each rank's block; they may differ, and be 0.
+        """
+        ...
+
+    def send(self, buffer: Any, to: int) -> Run:
+        """A call that sends ``buffer`` to another rank, which must receive it."""
+        ...
+
+    def receive(self, buffer: Any, source: int) -> Run:
+        """A call that fills ``buffer`` with what another rank sends."""
+        ...
+
+    def first(self, count: int) -> Ranks | None:
+        """The first ``count`` ranks as a world of their own; None on all others. Every rank has to ask."""
+        ...
+
     def abort(self, reason: str) -> NoReturn:
         """Say why on standard error and end every rank at once."""
         ...
@@ -55,6 +99,9 @@ class OneRank:
     def barrier(self) -> None:
         """Nobody to wait for."""
 
+    def rest(self) -> None:
+        """Nobody to wait for."""
+
     def broadcast(self, value: T) -> T:
         return value
 
@@ -67,26 +114,53 @@ class OneRank:
     def all_reduce(self, buffer: Any) -> Run:
         return lambda: None
 
+    def all_gather_into(self, mine: Any, everyone: Any, counts: Sequence[int]) -> Run:
+        def run() -> None:
+            everyone[:] = mine
+
+        return run
+
+    def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run:
+        def run() -> None:
+            mine[:] = whole
+
+        return run
+
+    def send(self, buffer: Any, to: int) -> Run:
+        raise MeasurementError("a rank alone has nobody to send to")
+
+    def receive(self, buffer: Any, source: int) -> Run:
+        raise MeasurementError("a rank alone has nobody to receive from")
+
+    def first(self, count: int) -> Ranks | None:
+        return self
+
     def abort(self, reason: str) -> NoReturn:
         raise SystemExit(f"layerbench: {reason}")
 
 
 class MPIRanks:
-    """The ranks of ``MPI.COMM_WORLD``."""
+    """The ranks of ``MPI.COMM_WORLD``, or of another communicator of mpi4py."""
 
-    def __init__(self) -> None:
+    def __init__(self, communicator: Any = None) -> None:
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
             raise LaunchError(f"MPI cannot be loaded: {error}") from error
         self._mpi = MPI
-        self._world = MPI.COMM_WORLD
+        self._world = MPI.COMM_WORLD if communicator is None else communicator
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
         self.library = " ".join(MPI.Get_library_version().split("\n")[0].split()).rstrip("\0 ")
 
     def barrier(self) -> None:
         self._world.Barrier()
+
+    def rest(self) -> None:
+        # A barrier of MPI asks for the others without pause.
+        arrived = self._world.Ibarrier()
+        while not arrived.Test():
+            time.sleep(NAP)
 
     def broadcast(self, value: T) -> T:
         received: T = self._world.bcast(value)
@@ -107,10 +181,44 @@ class MPIRanks:
 
         return run
 
+    def all_gather_into(self, mine: Any, everyone: Any, counts: Sequence[int]) -> Run:
+        world = self._world
+        # Gathered as bits, because MPI knows no half precision.
+        sent, received = (_bits(array) for array in (mine, everyone))
+        if len(set(counts)) == 1:
+            return lambda: world.Allgather(sent, received)
+        message = [received, list(counts)]
+        return lambda: world.Allgatherv(sent, message)
+
+    def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run:
+        world, add = self._world, self._mpi.SUM
+        if len(set(counts)) == 1:
+            return lambda: world.Reduce_scatter_block(whole, mine, add)
+        of_each = list(counts)
+        return lambda: world.Reduce_scatter(whole, mine, of_each, add)
+
+    def send(self, buffer: Any, to: int) -> Run:
+        world, bits = self._world, _bits(buffer)
+        return lambda: world.Send(bits, to)
+
+    def receive(self, buffer: Any, source: int) -> Run:
+        world, bits = self._world, _bits(buffer)
+        return lambda: world.Recv(bits, source)
+
+    def first(self, count: int) -> Ranks | None:
+        inside = self.rank < count
+        part = self._world.Split(0 if inside else self._mpi.UNDEFINED, self.rank)
+        return MPIRanks(part) if inside else None
+
     def abort(self, reason: str) -> NoReturn:
         print(f"layerbench: rank {self.rank}: {reason}", file=sys.stderr, flush=True)
-        self._world.Abort(1)
+        self._mpi.COMM_WORLD.Abort(1)
         raise SystemExit(1)
+
+
+def _bits(array: Any) -> Any:
+    """The same memory as unsigned integers of the same width."""
+    return array.view(f"u{array.itemsize}")
 
 
 def agreed(ranks: Ranks, action: Callable[[], T]) -> T:

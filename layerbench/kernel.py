@@ -14,6 +14,11 @@ The life of a layer within a kernel::
     prepared.gradient                                   the buffer that the ranks all-reduce
 
 All ranks use the same choices, so that they lay out their weight gradients alike and may add them element by element.
+
+A kernel may also serve the model layout, in which ranks split a layer's outputs; ``splits_outputs = True`` says so. It
+is then given layers that have a share of the outputs, and what it prepares says where the results are that ranks
+exchange: it satisfies :class:`PreparedSlice`, or, of an LSTM, whose share is a :class:`layerbench.layers.SplitLSTM` and
+whose passes are cut where ranks exchange its state, :class:`PreparedUnits`.
 """
 
 from __future__ import annotations
@@ -21,18 +26,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 
 from layerbench.device import Device, Run
 from layerbench.errors import KernelError, UnavailableError, UsageError
-from layerbench.layers import AnyLayer, DType, Pass
+from layerbench.layers import AnyLayer, DType, Pass, SplitLSTM
+
+RankLayer: TypeAlias = AnyLayer | SplitLSTM
+"""What a rank has of a layer: all of it, a narrower layer of its kind, or some of an LSTM's units."""
 
 Tensors = Mapping[str, np.ndarray]
 """Operands by name, canonical layout, in the job's dtype: ``src``, the layer's weights by their names, ``diff_dst``."""
@@ -53,12 +61,16 @@ class Availability:
 
 @dataclass(frozen=True)
 class Job:
-    """One rank's share of one layer: the shape a kernel prepares."""
+    """One rank's share of one layer: the shape a kernel prepares.
 
-    layer: AnyLayer
+    ``first_unit`` is where the units of a :class:`layerbench.layers.SplitLSTM` begin among those of the whole layer.
+    """
+
+    layer: RankLayer
     batch: int
     dtype: DType
     threads: int = 1
+    first_unit: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,59 @@ class Prepared(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Gather:
+    """Every rank's ``mine`` is to be put one after another into ``everyone``.
+
+    Flat, contiguous arrays. Where nothing in the kernel reads the whole, ``everyone`` is None, and the harness has room
+    for it.
+    """
+
+    mine: Any
+    everyone: Any = None
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """The flat, contiguous ``buffer`` is to be replaced by its sum over ranks."""
+
+    buffer: Any
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a pass, and what ranks exchange after it; None where they exchange nothing."""
+
+    run: Run
+    exchange: Gather | Reduce | None = None
+
+
+class PreparedSlice(Prepared, Protocol):
+    """A convolution or fully connected layer with a share of the outputs."""
+
+    @property
+    def buffers(self) -> Mapping[Pass, Any]:
+        """Results of ``forward`` and ``backward_data``, as ``gradient`` is that of ``backward_weights``.
+
+        Flat, contiguous arrays that share the memory the pass writes. ``backward_data`` must lay its result out alike
+        on all ranks, whatever their outputs: it is added up.
+        """
+        ...
+
+
+class PreparedUnits(Prepared, Protocol):
+    """Some of an LSTM's units."""
+
+    @property
+    def segments(self) -> Mapping[Pass, Sequence[Segment]]:
+        """Every pass in pieces, in the order in which they run, with the exchanges between and after them.
+
+        All ranks have as many, with exchanges of the same kinds. ``run`` is the pieces of a pass one after another with
+        nothing exchanged: what a rank computes by itself.
+        """
+        ...
+
+
 class Kernel(Protocol):
     """One vendor library's implementation of layers."""
 
@@ -147,7 +212,7 @@ class Kernel(Protocol):
         """Whether the library can be used here, and if not why; never raises."""
         ...
 
-    def supports(self, layer: AnyLayer, dtype: DType) -> str | None:
+    def supports(self, layer: RankLayer, dtype: DType) -> str | None:
         """None if all passes of the layer can be done in this dtype, else the reason in one line."""
         ...
 
@@ -258,13 +323,15 @@ def named(name: str) -> Kernel:
     return kernels[name]
 
 
-def find(name: str, layer: AnyLayer, dtype: DType) -> Kernel:
+def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False) -> Kernel:
     """The kernel that will run a layer.
 
     Parameters
     ----------
     name
         ``auto`` for the first available one that supports the layer, else a kernel's name or file.
+    split
+        Whether the layer is a share of one whose outputs are split, so that ranks exchange its results.
 
     Raises
     ------
@@ -275,7 +342,11 @@ def find(name: str, layer: AnyLayer, dtype: DType) -> Kernel:
     reasons = []
     for kernel in candidates:
         availability = kernel.availability()
-        reason = kernel.supports(layer, dtype) if availability.ok else availability.reason
+        reason: str | None = availability.reason
+        if availability.ok and split and not getattr(kernel, "splits_outputs", False):
+            reason = "does not offer its results for exchange, so its layers cannot be split by outputs (model layout)"
+        elif availability.ok:
+            reason = kernel.supports(layer, dtype)
         if reason is None:
             return kernel
         mend = f" ({availability.remedy})" if availability.remedy else ""

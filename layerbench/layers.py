@@ -229,6 +229,51 @@ class LSTM(Layer, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag
         return self.time_steps * step * ITEMSIZE[dtype]
 
 
+class SplitLSTM(Layer, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="split-lstm", kw_only=True):
+    """Some of the units of an LSTM layer; no suite names it, it is what a rank has where units are split.
+
+    It computes ``units`` of ``hidden_size`` units, and is given the hidden states of all of them before every time
+    step. Canonical tensors: input (T, N, I), output (T, N, U), weights ``weights_input`` (4 U, I) and
+    ``weights_hidden`` (4 U, H), the gates in the order input, forget, cell, output.
+    """
+
+    input_size: int
+    hidden_size: int
+    units: int
+    time_steps: int
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "input_size", "hidden_size", "units", "time_steps")
+
+    @property
+    def weight_shapes(self) -> dict[str, Shape]:
+        gates = 4 * self.units
+        return {"weights_input": (gates, self.input_size), "weights_hidden": (gates, self.hidden_size)}
+
+    def input_shape(self, batch: int) -> Shape:
+        return (self.time_steps, batch, self.input_size)
+
+    def output_shape(self, batch: int) -> Shape:
+        return (self.time_steps, batch, self.units)
+
+    @property
+    def fan_in(self) -> int:
+        return self.input_size + self.hidden_size
+
+    def macs(self, batch: int) -> int:
+        return batch * self.time_steps * self.weights
+
+    def bytes(self, batch: int, dtype: DType = "fp32") -> int:
+        """Compulsory traffic of any one pass: also the hidden states that come from elsewhere."""
+        others = self.time_steps * batch * (self.hidden_size - self.units)
+        return super().bytes(batch, dtype) + others * ITEMSIZE[dtype]
+
+    def bytes_weights_reread(self, batch: int, dtype: DType = "fp32") -> int:
+        """As of :class:`LSTM`: weights, x(t), all of h(t-1), and of the own units h(t) and c(t), at every time step."""
+        step = self.weights + batch * (self.input_size + self.hidden_size + 2 * self.units)
+        return self.time_steps * step * ITEMSIZE[dtype]
+
+
 AnyLayer: TypeAlias = Conv | FC | LSTM
 """The layer types a suite file may name, told apart by ``kind``."""
 

@@ -1,28 +1,20 @@
 """Network models: α and β of a network, by name, by file or measured here, and what a collective takes on it.
 
-Hockney's model gives a message of n bytes the time α + β n. On it, over p ranks, an all-reduce takes
-
-* ring: 2 (p - 1) α + 2 (p - 1) / p · β n
-* recursive doubling: ceil(log2 p) (α + β n)
-
-(Thakur, Rabenseifner and Gropp, Optimization of Collective Communication Operations in MPICH, 2005; the time of
-adding is part of β here, because it is part of what was measured). The lesser of the two is taken, as a library that
-chooses well would.
-
-Over two ranks both are α + β n, which is how a network is measured. A β that is measured depends on n: a library
-changes its protocol with the size, and ranks that share memory exchange ten times as quickly what fits their caches as
-what does not. One line through all sizes is wrong by a factor of three there, so β is taken at the size in question.
+The formulas are those of :mod:`layerbench.hockney`. Over two ranks an all-reduce takes α + β n, which is how a network
+is measured. A β that is measured depends on n: a library changes its protocol with the size, and ranks that share
+memory exchange ten times as quickly what fits their caches as what does not. One line through all sizes is wrong by a
+factor of three there, so β is taken at the size in question.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from layerbench import hockney
 from layerbench.errors import MeasurementError, UsageError
 from layerbench.records import Network, NetworkPoint
 
@@ -34,16 +26,19 @@ SWEEP_BYTES: tuple[int, ...] = tuple(4**exponent for exponent in range(1, 15))
 
 
 def all_reduce_seconds(network: Network, ranks: int, size: int) -> float:
-    """Seconds of an all-reduce of ``size`` bytes over ``ranks`` ranks: ring or recursive doubling, the lesser.
+    """Seconds of an all-reduce of ``size`` bytes over ``ranks`` ranks, by the quickest algorithm.
 
     Zero for one rank, which has nothing to exchange.
     """
-    if ranks <= 1:
-        return 0.0
-    transfer = beta_at(network, size) * size
-    ring = 2 * (ranks - 1) * network.alpha + 2 * (ranks - 1) / ranks * transfer
-    doubling = math.ceil(math.log2(ranks)) * (network.alpha + transfer)
-    return min(ring, doubling)
+    return hockney.seconds("all_reduce", ranks, size, network.alpha, beta_at(network, size))
+
+
+def all_gather_seconds(network: Network, ranks: int, size: int) -> float:
+    """Seconds of an all-gather that leaves ``size`` bytes on each of ``ranks`` ranks, by the quickest algorithm.
+
+    β is that of an all-reduce, which adds as well, where the network was measured: more than it needs, if anything.
+    """
+    return hockney.seconds("all_gather", ranks, size, network.alpha, beta_at(network, size))
 
 
 def beta_at(network: Network, size: int) -> float:
@@ -60,13 +55,7 @@ def beta_at(network: Network, size: int) -> float:
 
 def _interpolated(points: Sequence[NetworkPoint], size: int) -> float:
     """Seconds at a size within the range of the points, which are in ascending order."""
-    above = next(i for i, point in enumerate(points) if point.bytes >= size)
-    high = points[above]
-    if high.bytes == size:
-        return high.seconds
-    low = points[above - 1]
-    share = math.log(size / low.bytes) / math.log(high.bytes / low.bytes)
-    return low.seconds * math.pow(high.seconds / low.seconds, share)
+    return hockney.interpolated([(point.bytes, point.seconds) for point in points], size)
 
 
 def fit(points: Sequence[NetworkPoint], ranks: int, name: str, source: str) -> Network:

@@ -4,6 +4,8 @@ Version history
 ---------------
 1. First version.
 2. ``Record.throttled``; ``Manifest.roofline``. A run of version 1 is read as one that has neither.
+3. ``Options.layout``, ``Record.layout``, ``Manifest.layouts``. A run of an older version is read as one in the data
+   layout, which it was.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import msgspec
 
 from layerbench.layers import AnyLayer, DType
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_VERSION = 1
 """Of what can be read: every version since has only added fields that have defaults."""
 
@@ -24,9 +26,20 @@ PARTS: tuple[Part, ...] = get_args(Part)
 Placement: TypeAlias = Literal["measured", "emulated"]
 Status: TypeAlias = Literal["ok", "failed", "skipped"]
 Scaling: TypeAlias = Literal["strong", "weak"]
+Layout: TypeAlias = Literal["data", "model"]
+"""How a layer is split over ranks; see :mod:`layerbench.partition`."""
+
+LayoutOption: TypeAlias = Literal["data", "model", "best"]
+"""What a run may be asked for: one layout for all, or for each layer and count the one that the cost model chooses."""
+
+LAYOUT_OPTIONS: tuple[LayoutOption, ...] = get_args(LayoutOption)
+
+Operation: TypeAlias = Literal["point_to_point", "all_reduce", "all_gather", "reduce_scatter"]
+"""What ranks do together."""
+
 Cache: TypeAlias = Literal["hot", "cold"]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Purpose: TypeAlias = Literal["measure", "network", "roofline"]
+Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank"]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
 
 
@@ -38,14 +51,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     layer, kind
         The layer's name and type (``conv``, ``fc``, ``lstm``).
     part
-        ``forward``, ``backward_data``, ``backward_weights``, ``communication`` (the all-reduce of the weight
-        gradient) or ``step`` (all of them, from the same iterations).
+        ``forward``, ``backward_data``, ``backward_weights``, ``communication`` (all that ranks exchange: in the data
+        layout the all-reduce of the weight gradient) or ``step`` (all of them, from the same iterations).
     in_step
         Whether the part belongs to the step; false for ``backward_data`` of a network's first layer.
     nodes, ranks, threads_per_rank
         Nodes asked for, MPI ranks over all of them, threads of each rank.
+    layout
+        ``data`` where the batch is split over ranks, ``model`` where the layer's outputs are.
     batch, local_batch
-        Samples over all ranks, and of the rank with the most.
+        Samples over all ranks, and of the rank with the most; in the model layout every rank has all of them.
     dtype, kernels, algorithm, workspace_bytes, candidates
         What computed it: dtype, kernel library, the algorithm's own name, its scratch memory in bytes, and how many
         algorithms were timed to choose it.
@@ -77,8 +92,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         there is nothing to compare (communication, step).
     macs, bytes, bytes_weights_reread
         Useful multiply-accumulates and compulsory bytes of the part over all ranks (weights are counted on every
-        rank that holds them); ``communication`` has the gradient's bytes. For layers with time steps, also the bytes
-        if nothing stays in cache between time steps.
+        rank that holds them); ``communication`` has the bytes that are exchanged, those of the weight gradient or, in
+        the model layout, of all that is gathered and reduced. For layers with time steps, also the bytes if nothing
+        stays in cache between time steps.
     status, reason
         ``ok``, ``failed`` or ``skipped``, and why.
     """
@@ -89,6 +105,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     nodes: AtLeastOne
     ranks: AtLeastOne
     threads_per_rank: AtLeastOne
+    layout: Layout = "data"
     batch: AtLeastOne
     local_batch: int
     dtype: DType
@@ -149,6 +166,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[str]
     timeout: float
     seed: int
+    layout: LayoutOption = "data"
 
 
 class NetworkPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +236,21 @@ class Roofline(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class LayoutChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """How a layer is split at a node count, where that was left to the cost model.
+
+    ``data_seconds`` and ``model_seconds`` are what the model says of a step in either layout; None where it was not
+    asked, because only one of them can be had. ``why`` is a sentence.
+    """
+
+    nodes: AtLeastOne
+    layer: str
+    layout: Layout
+    data_seconds: float | None = None
+    model_seconds: float | None = None
+    why: str = ""
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """One start of ranks: what was started, where the ranks sat, and how it ended."""
 
@@ -236,7 +269,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``run.json``: what was run, where, and when. Times are ISO 8601 in UTC."""
+    """``run.json``: what was run, where, and when. Times are ISO 8601 in UTC.
+
+    ``layouts`` is empty where a layout was asked for.
+    """
 
     schema_version: int = SCHEMA_VERSION
     command: str
@@ -247,6 +283,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, Any]
     network: Network | None = None
     roofline: Roofline | None = None
+    layouts: list[LayoutChoice] = []
     launches: list[Launch] = []
     start: str = ""
     end: str = ""

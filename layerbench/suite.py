@@ -6,13 +6,13 @@ The file format is told in :mod:`layerbench.suite_format`.
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from layerbench import units
 from layerbench.errors import SuiteError, UsageError
-from layerbench.layers import AnyLayer, DType
+from layerbench.layers import AnyLayer, DType, Layer
 from layerbench.suite_format import MAX_FILE_BYTES, Suite, did_you_mean, entry_of, parse, printable, shown
 
 __all__ = ["Suite", "check_memory", "load", "memory_needed", "names", "parse", "select"]
@@ -87,7 +87,7 @@ def select(suite: Suite, pattern: str) -> tuple[AnyLayer, ...]:
     return tuple(layer for layer in suite.layers if layer.name in chosen)
 
 
-def memory_needed(layer: AnyLayer, batch: int, dtype: DType) -> int:
+def memory_needed(layer: Layer, batch: int, dtype: DType) -> int:
     """Least memory in bytes that timing a layer takes.
 
     A kernel holds input, weights and output and the gradient of each in layouts of its own, and is given
@@ -104,6 +104,7 @@ def check_memory(
     available_bytes: int,
     *,
     ranks: int = 1,
+    needed: Callable[[AnyLayer], int] | None = None,
 ) -> None:
     """Refuse what cannot fit in memory, before anything is allocated.
 
@@ -119,6 +120,8 @@ def check_memory(
         Memory that the ranks of this machine may use together.
     ranks
         Ranks that hold the layer on this machine at a time.
+    needed
+        Bytes that one rank needs of a layer, if it has not all of it: see :func:`memory_needed`.
 
     Raises
     ------
@@ -126,12 +129,12 @@ def check_memory(
         For the first layer that cannot fit.
     """
     for layer in layers:
-        needed = ranks * memory_needed(layer, batch, dtype)
-        if needed > available_bytes:
+        of_all = ranks * (memory_needed(layer, batch, dtype) if needed is None else needed(layer))
+        if of_all > available_bytes:
             entry = entry_of(suite.layers.index(layer), layer.name)
             on = f" on each of {ranks} ranks" if ranks > 1 else ""
             raise UsageError(
-                f"{suite.source}: {entry}: batch {batch}{on} in {dtype} needs {units.size(needed)} of memory "
-                f"({needed} bytes), and {units.size(available_bytes)} ({available_bytes} bytes) are available; "
+                f"{suite.source}: {entry}: batch {batch}{on} in {dtype} needs {units.size(of_all)} of memory "
+                f"({of_all} bytes), and {units.size(available_bytes)} ({available_bytes} bytes) are available; "
                 "use a smaller batch or shape"
             )

@@ -11,10 +11,13 @@ import numpy as np
 
 from layerbench.errors import KernelError, VerificationError
 from layerbench.kernel import Choices, Job, Kernel, Prepared, Tensors
-from layerbench.layers import PASSES, AnyLayer, DType, Pass, Shape
+from layerbench.layers import PASSES, DType, Layer, Pass, Shape
 
 _INT8_DEVIATION = 32.0
 """Standard deviation of int8 operands: the range is four of them, and one value in eighty rounds to zero."""
+
+FEW = 2
+"""Samples that passes are verified with, unless their algorithms refuse so few."""
 
 _BLOCK = 2**18
 """Values compared at a time."""
@@ -34,7 +37,7 @@ class Verification:
     batch: int
 
 
-def tensors(layer: AnyLayer, dtype: DType, seed: int, start: int, stop: int) -> dict[str, np.ndarray]:
+def tensors(layer: Layer, dtype: DType, seed: int, start: int, stop: int) -> dict[str, np.ndarray]:
     """Operands of samples ``start`` to ``stop`` of the global batch: seeded normal values.
 
     Every sample has a random stream of its own, so a rank's share is the same slice of the batch however many
@@ -93,7 +96,7 @@ def _rounded(values: np.ndarray, dtype: DType) -> np.ndarray:
 def verify(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> dict[Pass, Verification]:
     """Compare every pass of the chosen algorithms with the float64 reference.
 
-    The layer is prepared with the first two samples of the operands, or with all of them if the algorithms refuse so
+    The layer is prepared with the first few samples of the operands, or with all of them if the algorithms refuse so
     few. Before each
     pass all results are poisoned with NaN, and for a backward pass a training forward is run again, whose
     output may be its state; so nothing that an earlier call left behind can pass for a result.
@@ -116,14 +119,14 @@ def verify(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> dic
         prepared.run[pass_]()
         kernel.device().synchronize()
         expected = reference(job.layer, pass_, operands)
-        error = _relative_error(kernel.name, job.layer.name, prepared.results(pass_), expected)
+        error = relative_error(kernel.name, job.layer.name, prepared.results(pass_), expected)
         limit = kernel.error_limit(job.dtype, choices[pass_])
         verifications[pass_] = Verification(error, limit, error <= limit, small.batch)
     return verifications
 
 
 def _prepare_small(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> tuple[Job, Tensors, Prepared]:
-    small = replace(job, batch=min(2, job.batch))
+    small = replace(job, batch=min(FEW, job.batch))
     few = _first(job.layer, operands, small.batch)
     try:
         return small, few, kernel.prepare(small, few, choices)
@@ -133,7 +136,7 @@ def _prepare_small(kernel: Kernel, job: Job, operands: Tensors, choices: Choices
     return job, operands, kernel.prepare(job, operands, choices)
 
 
-def _first(layer: AnyLayer, operands: Tensors, samples: int) -> Tensors:
+def _first(layer: Layer, operands: Tensors, samples: int) -> Tensors:
     """The operands of the first samples of a batch."""
     shapes = {"src": layer.input_shape, "diff_dst": layer.output_shape}
     few = {
@@ -143,7 +146,7 @@ def _first(layer: AnyLayer, operands: Tensors, samples: int) -> Tensors:
     return {**operands, **few}
 
 
-def _relative_error(
+def relative_error(
     kernel: str, layer: str, results: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
 ) -> float:
     """‖out - ref‖ / ‖ref‖ over all tensors together; infinite where a value is not finite."""

@@ -34,7 +34,10 @@ from layerbench.errors import JournalError, LaunchError, LayerbenchError, Unavai
 from layerbench.pinning import assign, seat
 
 if TYPE_CHECKING:
+    from layerbench.assignment import RankFigures
+    from layerbench.machine import Exchanged
     from layerbench.records import Network, Record, Roofline
+    from layerbench.task import Task
 
 PROGRESS_INTERVAL = 0.2
 """Least seconds between two events that only say that work goes on."""
@@ -115,9 +118,13 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     _keep(found, path, ranks, voice)
     status = 0
     if assignment.purpose == "network":
-        found = msgspec.structs.replace(found, network=_calibrate(assignment, ranks, voice))
+        found = msgspec.structs.replace(found, network=_network(assignment, ranks, voice))
     elif assignment.purpose == "roofline":
         found = msgspec.structs.replace(found, roofline=_roofline(assignment, voice))
+    elif assignment.purpose == "exchanges":
+        found = msgspec.structs.replace(found, exchanges=_exchanges(assignment, ranks, voice))
+    elif assignment.purpose == "rank":
+        found = msgspec.structs.replace(found, rank=_rank(assignment, voice))
     else:
         status = _measure(assignment, ranks, voice)
         found = msgspec.structs.replace(found, libraries=_libraries(assignment))
@@ -136,19 +143,25 @@ def _keep(found: Findings, path: Path, ranks: Ranks, voice: Voice) -> None:
         voice.say(JournalFailed(f"{findings_path(path)} cannot be written: {error.strerror}"))
 
 
-def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
-    from layerbench.measure import measure
-    from layerbench.store import Journal
+def _task(assignment: Assignment) -> Task:
     from layerbench.task import Task
 
-    task = Task(
+    return Task(
         assignment.options,
         assignment.nodes,
         assignment.ranks,
         assignment.placement,
         assignment.network,
         assignment.oversubscribed,
+        assignment.layouts,
     )
+
+
+def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
+    from layerbench.measure import measure
+    from layerbench.store import Journal
+
+    task = _task(assignment)
     for layer in assignment.layers:
         voice.say(Progressed(f"{layer.name}: starting"))
         records = measure(task, layer, ranks, voice.progress)
@@ -166,10 +179,22 @@ def _measure(assignment: Assignment, ranks: Ranks, voice: Voice) -> int:
     return 0
 
 
-def _calibrate(assignment: Assignment, ranks: Ranks, voice: Voice) -> Network | None:
-    from layerbench.calibrate import all_reduce_sweep
+def _network(assignment: Assignment, ranks: Ranks, voice: Voice) -> Network | None:
+    from layerbench.calibrate.network_model import all_reduce_sweep
 
     return all_reduce_sweep(assignment.options, ranks, voice.progress)
+
+
+def _exchanges(assignment: Assignment, ranks: Ranks, voice: Voice) -> list[Exchanged]:
+    from layerbench.calibrate.exchanges import sweep
+
+    return sweep(assignment.options, ranks, voice.progress)
+
+
+def _rank(assignment: Assignment, voice: Voice) -> RankFigures:
+    from layerbench.calibrate.rank import measure
+
+    return measure(assignment.options, assignment.dtypes, voice.progress)
 
 
 def _roofline(assignment: Assignment, voice: Voice) -> Roofline:
@@ -195,11 +220,12 @@ def _libraries(assignment: Assignment) -> dict[str, str]:
     """Versions of the kernel libraries that ran this launch's layers."""
     from layerbench.kernel import find
 
-    options = assignment.options
+    options, task = assignment.options, _task(assignment)
     used = {}
     for layer in assignment.layers:
         with contextlib.suppress(UnavailableError):
-            kernel = find(options.kernels, layer, options.dtype)
+            of_rank = task.shares(layer)[0].layer or layer
+            kernel = find(options.kernels, of_rank, options.dtype, split=task.splits_outputs(layer))
             used[kernel.name] = kernel.availability().version
     return used
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
+
+import numpy as np
 
 from layerbench.device import Run
 
@@ -21,6 +24,13 @@ class Meeting:
     def __init__(self, size: int) -> None:
         self._barrier = threading.Barrier(size, timeout=PATIENCE)
         self._values: list[Any] = [None] * size
+        self._boxes: dict[tuple[int, int], queue.Queue[Any]] = {
+            (source, to): queue.Queue() for source in range(size) for to in range(size)
+        }
+
+    def box(self, source: int, to: int) -> queue.Queue[Any]:
+        """Where one rank's messages to another lie."""
+        return self._boxes[source, to]
 
     def exchange(self, rank: int, value: T) -> list[T]:
         self._values[rank] = value
@@ -43,6 +53,9 @@ class ThreadRank:
     def barrier(self) -> None:
         self._meeting.exchange(self.rank, None)
 
+    def rest(self) -> None:
+        self.barrier()
+
     def broadcast(self, value: T) -> T:
         return self._meeting.exchange(self.rank, value)[0]
 
@@ -58,6 +71,34 @@ class ThreadRank:
             buffer[...] = sum(self._meeting.exchange(self.rank, buffer.copy()))
 
         return run
+
+    def all_gather_into(self, mine: Any, everyone: Any, counts: Sequence[int]) -> Run:
+        def run() -> None:
+            everyone[:] = np.concatenate(self._meeting.exchange(self.rank, mine.copy()))
+
+        return run
+
+    def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run:
+        start = sum(counts[: self.rank])
+
+        def run() -> None:
+            total = sum(self._meeting.exchange(self.rank, whole.copy()))
+            mine[:] = total[start : start + counts[self.rank]]
+
+        return run
+
+    def send(self, buffer: Any, to: int) -> Run:
+        return lambda: self._meeting.box(self.rank, to).put(buffer.copy())
+
+    def receive(self, buffer: Any, source: int) -> Run:
+        def run() -> None:
+            buffer[:] = self._meeting.box(source, self.rank).get(timeout=PATIENCE)
+
+        return run
+
+    def first(self, count: int) -> ThreadRank | None:
+        meeting = self._meeting.exchange(self.rank, Meeting(count))[0]
+        return ThreadRank(meeting, self.rank, count) if self.rank < count else None
 
     def abort(self, reason: str) -> NoReturn:
         raise SystemExit(reason)

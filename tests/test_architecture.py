@@ -18,13 +18,16 @@ KERNELS = ROOT / "kernels"
 REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
-    ("cgroups", "console", "errors", "topology", "units"),
+    ("cgroups", "console", "errors", "hockney", "topology", "units"),
     ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
     ("device", "records", "suite_format"),
-    ("assignment", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
-    ("outputs",),
-    ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "task", "verify"),
-    ("calibrate", "compare", "export", "listener", "measure", "roofline", "schedule"),
+    ("collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
+    ("machine", "outputs", "slices", "step"),
+    ("assignment", "collective_times", "kernel_times", "task"),
+    ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "verify"),
+    ("split",),
+    ("compare", "export", "listener", "measure", "predict", "roofline", "schedule"),
+    ("calibrate", "layouts"),
     ("sweep", "terminal", "worker"),
     ("api",),
     ("cli",),
@@ -72,7 +75,7 @@ def module_of(path: Path) -> str:
     return path.relative_to(HARNESS).parts[0].removesuffix(".py")
 
 
-HARNESS_FILES = [path for path in files(HARNESS, "*.py") if module_of(path) not in ("__init__", "networks")]
+HARNESS_FILES = [path for path in files(HARNESS, "*.py") if module_of(path) not in ("__init__", "machines", "networks")]
 
 
 def test_every_module_has_its_row() -> None:
@@ -119,7 +122,20 @@ def test_no_file_is_too_long(path: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["report"], ["suites"], ["doctor"], ["export"], ["compare"], ["schedule"], ["simulate"]],
+    [
+        [],
+        ["run"],
+        ["report"],
+        ["suites"],
+        ["doctor"],
+        ["export"],
+        ["compare"],
+        ["schedule"],
+        ["simulate"],
+        ["calibrate"],
+        ["predict"],
+        ["kernel-times"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(command: list[str]) -> None:

@@ -17,6 +17,7 @@ from tests.ranks import ThreadRank, together
 def test_one_rank_hears_itself() -> None:
     ranks = OneRank()
     ranks.barrier()
+    ranks.rest()
     assert (ranks.rank, ranks.size) == (0, 1)
     assert ranks.broadcast("a") == "a"
     assert ranks.gather("a") == ["a"]
@@ -24,6 +25,15 @@ def test_one_rank_hears_itself() -> None:
     buffer = np.arange(3, dtype=np.float32)
     ranks.all_reduce(buffer)()
     np.testing.assert_array_equal(buffer, [0, 1, 2])
+    other = np.empty_like(buffer)
+    ranks.all_gather_into(buffer, other, [3])()
+    np.testing.assert_array_equal(other, buffer)
+    ranks.reduce_scatter_into(2 * buffer, other, [3])()
+    np.testing.assert_array_equal(other, [0, 2, 4])
+    assert ranks.first(1) is ranks
+    for message in (ranks.send, ranks.receive):
+        with pytest.raises(MeasurementError, match="nobody"):
+            message(buffer, 0)
 
 
 def test_one_rank_aborts_with_its_reason() -> None:
@@ -136,6 +146,58 @@ ranks.barrier()
 print(f"rank {me} done", flush=True)
 """
 
+MOVE_ALL = """
+import time
+import numpy as np
+from layerbench.collectives import MPIRanks
+
+ranks = MPIRanks()
+me, size = ranks.rank, ranks.size
+assert size == 3
+
+for dtype in ("float64", "float32", "float16", "int8"):
+    for counts in ([2, 2, 2], [3, 2, 1], [0, 4, 0]):
+        starts = [sum(counts[:rank]) for rank in range(4)]
+        block = slice(starts[me], starts[me + 1])
+        whole = np.arange(starts[-1]).astype(dtype)
+        everyone = np.full_like(whole, -1)
+        mine = whole[block].copy()
+        gather = ranks.all_gather_into(mine, everyone, counts)
+        for again in range(2):
+            gather()
+            assert everyone.tolist() == whole.tolist(), (dtype, counts, everyone)
+            mine += 1
+            whole += 1
+        if dtype != "float16":
+            summed = np.full_like(mine, -1)
+            ranks.reduce_scatter_into((whole * (me + 1)).astype(dtype), summed, counts)()
+            assert summed.tolist() == (6 * whole[block]).tolist(), (dtype, counts, summed)
+
+buffer = np.full(5, me, np.float16)
+if me == 1:
+    ranks.send(buffer, 2)()
+if me == 2:
+    ranks.receive(buffer, 1)()
+    assert buffer.tolist() == [1] * 5
+
+two = ranks.first(2)
+assert (two is None) == (me == 2)
+if two is not None:
+    assert (two.rank, two.size) == (me, 2)
+    total = np.array([me + 1.0])
+    two.all_reduce(total)()
+    assert total == 3, "of two ranks, not of three"
+assert ranks.all_gather(me) == [0, 1, 2], "the whole world is as it was"
+
+begin, busy = time.monotonic(), time.process_time()
+if me == 0:
+    time.sleep(0.5)
+ranks.rest()
+assert time.monotonic() - begin > 0.4, "nobody goes on before the last has come"
+assert time.process_time() - busy < 0.25, "and nobody is busy until then"
+print(f"rank {me} done", flush=True)
+"""
+
 ABORT = """
 import time
 from layerbench.collectives import MPIRanks
@@ -148,11 +210,15 @@ time.sleep(60)
 """
 
 
-def mpirun(mpiexec: str, folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+def mpirun(mpiexec: str, folder: Path, program: str, ranks: int = 2) -> subprocess.CompletedProcess[str]:
     script = folder / "script.py"
     script.write_text(program)
     return subprocess.run(
-        [mpiexec, "-n", "2", sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+        [mpiexec, "-n", str(ranks), sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -162,6 +228,31 @@ def test_real_ranks_hear_each_other(mpiexec: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "rank 0 done" in done.stdout
     assert "rank 1 done" in done.stdout
+
+
+@pytest.mark.mpi
+def test_real_ranks_gather_scatter_and_send_even_and_uneven_shares(mpiexec: str, tmp_path: Path) -> None:
+    done = mpirun(mpiexec, tmp_path, MOVE_ALL, 3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done") == 3
+
+
+def test_threads_as_ranks_move_what_real_ranks_do() -> None:
+    def work(ranks: ThreadRank) -> None:
+        counts = [2, 0, 1]
+        whole = np.arange(3.0)
+        block = slice(*((0, 2), (2, 2), (2, 3))[ranks.rank])
+        everyone, mine = np.empty(3), whole[block].copy()
+        ranks.all_gather_into(mine, everyone, counts)()
+        np.testing.assert_array_equal(everyone, whole)
+        ranks.reduce_scatter_into(whole, mine, counts)()
+        np.testing.assert_array_equal(mine, 3 * whole[block])
+        two = ranks.first(2)
+        assert (two is None) == (ranks.rank == 2)
+        if two is not None:
+            (two.send if two.rank else two.receive)(everyone, 1 - two.rank)()
+
+    assert together(3, work) == [None] * 3
 
 
 @pytest.mark.mpi

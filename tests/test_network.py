@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from layerbench import network as networks
 from layerbench.errors import MeasurementError, UsageError
-from layerbench.network import SWEEP_BYTES, all_reduce_seconds, beta_at, fit
+from layerbench.network import SWEEP_BYTES, all_gather_seconds, all_reduce_seconds, beta_at, fit
 from layerbench.records import Network, NetworkPoint
 
 SLOW = Network(name="slow", alpha=1e-3, beta=1e-6)
@@ -29,9 +29,10 @@ def points(time: Callable[[int], float], sizes: tuple[int, ...] = SWEEP_BYTES) -
         (1, 10**9, 0.0),
         (2, 0, 1e-3),  # doubling: one message
         (2, 1_000, 2e-3),  # doubling: 1 ms + 1 ms; the ring would take 2 ms + 1 ms
-        (4, 1_000, 4e-3),  # doubling: 2 (1 ms + 1 ms); the ring would take 6 ms + 1.5 ms
-        (4, 100_000, 0.156),  # ring: 6 ms + 150 ms; doubling would take 202 ms
-        (8, 1_000_000, 1.764),  # ring: 14 ms + 1.75 s; doubling would take 3.003 s
+        (4, 1_000, 4e-3),  # doubling: 2 (1 ms + 1 ms); halving would take 4 ms + 1.5 ms
+        (4, 100_000, 0.154),  # halving: 4 ms + 150 ms; doubling would take 202 ms, the ring 156 ms
+        (8, 1_000_000, 1.756),  # halving: 6 ms + 1.75 s; doubling would take 3.003 s
+        (3, 900_000, 1.204),  # ring: 4 ms + 1.2 s; doubling would take 1.802 s, halving 2.704 s
         (3, 0, 2e-3),  # doubling over three ranks needs two rounds
         (5, 1_000, 6e-3),  # three rounds
     ],
@@ -40,13 +41,27 @@ def test_all_reduce_by_hand(ranks: int, size: int, seconds: float) -> None:
     assert all_reduce_seconds(SLOW, ranks, size) == pytest.approx(seconds, rel=1e-12)
 
 
-def test_recursive_doubling_wins_below_the_crossover_and_the_ring_above() -> None:
-    # 4 ranks: 6 α + 1.5 β n = 2 α + 2 β n at n = 8 α / β = 8000 bytes.
-    at = all_reduce_seconds(SLOW, 4, 8_000)
-    assert at == pytest.approx(18e-3)
-    below, above = all_reduce_seconds(SLOW, 4, 4_000), all_reduce_seconds(SLOW, 4, 16_000)
-    assert (at - below) / 4_000 == pytest.approx(2 * SLOW.beta), "doubling sends everything in each of two rounds"
-    assert (above - at) / 8_000 == pytest.approx(1.5 * SLOW.beta), "the ring sends 2 (p - 1) / p of it"
+def test_recursive_doubling_wins_below_the_crossover_and_halving_above() -> None:
+    # 4 ranks: 4 α + 1.5 β n = 2 α + 2 β n at n = 4 α / β = 4000 bytes.
+    at = all_reduce_seconds(SLOW, 4, 4_000)
+    assert at == pytest.approx(10e-3)
+    below, above = all_reduce_seconds(SLOW, 4, 2_000), all_reduce_seconds(SLOW, 4, 8_000)
+    assert (at - below) / 2_000 == pytest.approx(2 * SLOW.beta), "doubling sends everything in each of two rounds"
+    assert (above - at) / 4_000 == pytest.approx(1.5 * SLOW.beta), "halving sends 2 (p - 1) / p of it"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "size", "seconds"),
+    [(1, 10**9, 0.0), (2, 1_000, 1.5e-3), (4, 100_000, 77e-3), (5, 1_000, 3.8e-3)],
+)
+def test_all_gather_by_hand(ranks: int, size: int, seconds: float) -> None:
+    assert all_gather_seconds(SLOW, ranks, size) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_an_all_gather_takes_the_rate_that_an_all_reduce_of_its_size_was_measured_at() -> None:
+    found = fit(points(lambda size: 1e-6 + size / (1e10 if size < 2**20 else 1e9)), 2, "made", "a test")
+    for size, rate in ((2**18, 1e10), (2**26, 1e9)):
+        assert all_gather_seconds(found, 2, size) == pytest.approx(1e-6 + size / 2 / rate, rel=1e-3)
 
 
 @given(ranks=st.integers(1, 512), size=st.integers(0, 2**30))
@@ -75,8 +90,8 @@ def test_a_network_that_slows_down_beyond_its_caches_is_followed() -> None:
     assert 1 / found.beta == pytest.approx(2.5e9, rel=1e-3)
     for size in (2**20, 2**22, 2**26, 2**28):
         assert all_reduce_seconds(found, 2, size) == pytest.approx(shared_memory(size), rel=1e-6)
-    ring = 6 * found.alpha + 1.5 * (shared_memory(2**26) - found.alpha)
-    assert all_reduce_seconds(found, 4, 2**26) == pytest.approx(ring)
+    halving = 4 * found.alpha + 1.5 * (shared_memory(2**26) - found.alpha)
+    assert all_reduce_seconds(found, 4, 2**26) == pytest.approx(halving)
 
 
 def test_beta_is_held_beyond_the_ends_of_the_sweep() -> None:

@@ -56,6 +56,7 @@ CHANGED: dict[str, Any] = {
     "launcher_args": "-v",
     "hosts": ["a"],
     "seed": 1,
+    "layout": "model",
 }
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from layerbench.layers import FC, LSTM, Conv
-from layerbench.records import Network, Placement
-from layerbench.task import Task, blank
+from layerbench.partition import shares
+from layerbench.records import Layout, Network, Placement
+from layerbench.suite import memory_needed
+from layerbench.task import Task, blank, share_memory
 from tests.values import options
 
 OPTIONS = options(nodes=[1, 4], batch=10)
@@ -53,6 +55,56 @@ def test_emulated_records_name_their_network() -> None:
     layer = FC(name="fc", in_features=6, out_features=5)
     assert {record.network for record in blank(task(4, "emulated"), layer)} == {"this-machine"}
     assert {record.network for record in blank(task(4), layer)} == {""}
+
+
+def model_task(ranks: int, layout: str = "model", **layouts: Layout) -> Task:
+    return Task(options(nodes=[ranks], batch=10, layout=layout), ranks, ranks, "measured", None, layouts=layouts)
+
+
+def test_split_outputs_are_counted_share_by_share() -> None:
+    layer = FC(name="fc", in_features=6, out_features=5)
+    by = {record.part: record for record in blank(model_task(2), layer)}
+    forward = by["forward"]
+    assert forward.layout == "model"
+    assert (forward.batch, forward.local_batch) == (10, 10), "every rank has all samples"
+    assert forward.macs == 10 * 6 * 5
+    assert forward.bytes == 4 * (2 * 10 * 6 + 10 * 5 + 6 * 5), "every rank reads the input, and its own weights"
+    assert by["communication"].bytes == 4 * (10 * 5 + 10 * 6)
+
+
+def test_units_of_an_lstm_count_the_states_of_all_that_they_read() -> None:
+    layer = LSTM(name="lstm", input_size=3, hidden_size=4, time_steps=5)
+    by = {record.part: record for record in blank(model_task(2), layer)}
+    weights = 4 * 4 * (3 + 4)
+    own = 5 * 10 * (3 + 2)
+    assert by["forward"].kind == "lstm"
+    assert by["forward"].bytes == 4 * (weights + 2 * (own + 5 * 10 * 2))
+    assert by["forward"].macs == layer.macs(10)
+    state, steps = 4 * 10 * 4, 5
+    assert by["communication"].bytes == steps * state + (steps - 1) * state + 4 * 5 * 10 * 3
+
+
+def test_a_layer_has_the_layout_that_was_chosen_for_it() -> None:
+    one, two = (FC(name=name, in_features=6, out_features=5) for name in ("one", "two"))
+    task = model_task(2, "best", two="model")
+    assert (task.layout(one), task.layout(two)) == ("data", "model")
+    assert [share.samples.batch for share in task.shares(one)] == [5, 5]
+    assert [share.outputs.batch for share in task.shares(two)] == [3, 2]
+    assert (task.splits_outputs(one), task.splits_outputs(two)) == (False, True)
+    assert not model_task(1).splits_outputs(one)
+
+
+def test_memory_counts_what_is_gathered_and_what_a_share_is_cut_from() -> None:
+    wide = FC(name="wide", in_features=4, out_features=4000)
+    (share, _) = shares(wide, 10, 2, "model")
+    assert share.layer is not None
+    assert share_memory(wide, share, 2, "model", options()) == memory_needed(share.layer, 10, "fp32") + 4 * 10 * 4000
+    tall = FC(name="tall", in_features=4000, out_features=100)
+    last = shares(tall, 1, 100, "model")[-1]
+    assert last.layer is not None
+    assert share_memory(tall, last, 100, "model", options()) == tall.bytes(1) + last.layer.bytes(1)
+    (of_data, _) = shares(wide, 10, 2, "data")
+    assert share_memory(wide, of_data, 2, "data", options()) == memory_needed(wide, 5, "fp32")
 
 
 GRADIENT = """

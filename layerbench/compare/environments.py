@@ -18,7 +18,10 @@ HARDWARE = (
 )
 """Facts of the machine and its settings that no difference of times may be read without."""
 
-WORK = ("scaling", "dtype", "kernels", "threads_per_rank", "ranks_per_node", "cache", "batch", "oversubscribe")
+WORK = (
+    *("scaling", "layout", "dtype", "kernels", "threads_per_rank", "ranks_per_node", "cache", "batch"),
+    "oversubscribe",
+)
 """Options that say what is computed, and on how much of the machine."""
 
 SOFTWARE = (

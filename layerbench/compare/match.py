@@ -23,6 +23,7 @@ class Key(NamedTuple):
     shape: Any
     ranks: int
     threads_per_rank: int
+    layout: str
     batch: int
     local_batch: int
     dtype: str

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerbench import store
+from layerbench.partition import outputs
 from layerbench.processes import in_processes
 from layerbench.records import Manifest, Record
 from layerbench.report.pieces import Piece, taken_apart, together
@@ -196,13 +197,25 @@ def _is_time(seconds: np.ndarray, communication: np.ndarray) -> Any:
     return np.isfinite(seconds) & np.where(communication, seconds >= 0, seconds > 0)
 
 
+def largest_share(frame: pd.DataFrame, manifest: Manifest) -> np.ndarray:
+    """What the rank with the most to compute has of each record's MACs: of the samples, or of the layer's outputs."""
+    import numpy as np
+
+    share: np.ndarray = frame["local_batch"].to_numpy(np.float64) / frame["batch"].to_numpy(np.float64)
+    split = (frame["layout"] == "model").to_numpy()
+    if split.any():
+        every = {layer.name: outputs(layer) for layer in manifest.layers}
+        of_layer = frame.loc[split, "layer"].astype("str").map(every).to_numpy(np.float64)
+        share[split] = np.ceil(of_layer / frame.loc[split, "ranks"].to_numpy()) / of_layer
+    return share
+
+
 def _against_roofline(frame: pd.DataFrame, manifest: Manifest) -> Iterator[tuple[str, Any]]:
     """How each pass stands to the ceilings of one rank; see :func:`layerbench.report.tables.records_frame`."""
     import numpy as np
     import pandas as pd
 
-    batch = frame["batch"].to_numpy(np.float64)
-    of_one = (frame["flops"] * frame["local_batch"] / batch).where(frame["part"] != "step")
+    of_one = (frame["flops"] * largest_share(frame, manifest)).where(frame["part"] != "step")
     roof, bound = np.full(len(frame), np.nan), np.zeros(len(frame), np.int8)
     ceilings = manifest.roofline
     if ceilings is not None and ceilings.flops > 0 and ceilings.bandwidth > 0:

@@ -58,12 +58,27 @@ def settings(run: RunColumns) -> list[str]:
         f"kernels {listed(kernels(run))}",
         f"{plural(options.threads_per_rank, 'thread')} per rank",
     ]
+    if split := layout(run.manifest):
+        told.insert(1, split)
     if options.ranks_per_node > 1:
         told.append(f"{options.ranks_per_node} ranks per node")
     if options.cache == "cold":
         told.append("caches flushed")
     told.append(processor(run))
     return told
+
+
+def layout(manifest: Manifest) -> str:
+    """How ranks split layers; empty where they split the batch, as is usual."""
+    return {
+        "model": "layers split by outputs (model layout)",
+        "best": "layers split by the batch or by outputs, as the cost model chose (best layout)",
+    }.get(manifest.options.layout, "")
+
+
+def exchange(manifest: Manifest) -> str:
+    """What communication is: the all-reduce of gradients, or, where outputs are split, all that ranks exchange."""
+    return "the all-reduce" if manifest.options.layout == "data" else "what ranks exchange"
 
 
 def kernels(run: RunColumns) -> list[str]:
@@ -123,10 +138,26 @@ def facts(run: RunColumns) -> dict[str, str]:
         "MPI": ", ".join(sorted({launch.mpi for launch in launches if launch.mpi})),
         "hosts": ", ".join(sorted({host for launch in launches for host in launch.hosts})),
         "network": _network_facts(manifest.network),
+        "layouts chosen": _layouts(manifest),
         "roofline": "" if manifest.roofline is None else roofline(run),
     }
     told |= {name.replace("_", " "): value for name, value in manifest.environment.items()}
     return {name: _fact(name, value) for name, value in told.items() if value not in (None, "", [], {})}
+
+
+def _layouts(manifest: Manifest) -> str:
+    """Which layers the cost model had split by outputs, by node count; empty where it was not asked."""
+    if not manifest.layouts:
+        return ""
+    split: dict[int, list[str]] = {}
+    for choice in manifest.layouts:
+        if choice.layout == "model":
+            split.setdefault(choice.nodes, []).append(choice.layer)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for nodes, names in sorted(split.items()):
+        alike.setdefault(tuple(names), []).append(nodes)
+    told = [f"{listed(names)} by outputs on {node_counts(counts)}" for names, counts in alike.items()]
+    return "; ".join([*told, "all others by the batch"] if told else ["all by the batch"])
 
 
 def _network_facts(model: Network | None) -> str:
@@ -172,7 +203,7 @@ def emulation(tables: Tables) -> str:
     model = network(tables.manifest.network, listed(names))
     return (
         f"emulated ({node_counts(counts)}): every rank's share was timed alone, "
-        f"and the all-reduce computed for the network {model}; {model_error(tables)}"
+        f"and {exchange(tables.manifest)} computed for the network {model}; {model_error(tables)}"
     )
 
 

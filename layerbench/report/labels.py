@@ -18,6 +18,7 @@ _TRAITS: tuple[Callable[[RunColumns], str], ...] = (
     lambda run: describe.listed(describe.kernels(run), shown=2),
     lambda run: f"batch {run.manifest.options.batch:,}",
     lambda run: f"{run.manifest.options.scaling} scaling",
+    lambda run: f"{run.manifest.options.layout} layout",
     lambda run: describe.plural(run.manifest.options.threads_per_rank, "thread"),
     lambda run: describe.plural(run.manifest.options.ranks_per_node, "rank") + " per node",
     lambda run: f"{run.manifest.options.cache} cache",

@@ -80,7 +80,7 @@ def layer_types(run: RunColumns) -> pd.DataFrame:
       do n times the work, the scaled speed-up n/base · t(base)/t(n)
     * ``ideal``: n/base
     * ``efficiency``, ``efficiency_low``, ``efficiency_high``: ``speedup / ideal``, so t(base)/t(n) in weak scaling
-    * ``communication_seconds``, ``communication_share``: the all-reduce, and its part of the step
+    * ``communication_seconds``, ``communication_share``: what ranks exchange, and its part of the step
 
     Numbers are NaN where the type is not complete, and speed-ups also where it is not complete at the base.
     """

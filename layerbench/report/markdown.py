@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
-from layerbench.report import describe
+from layerbench.report import describe, layouts
 from layerbench.report.cells import (
     NOTHING,
     ROWS_SHOWN,
@@ -59,7 +59,7 @@ def markdown(tables: Tables, claims: pd.DataFrame, pictures: Sequence[Picture] =
         lines += section(tables)
     lines += _claims(claims, several=len(tables.runs) > 1)
     for of_run in tables.each():
-        lines += _layers(of_run) + _faults(of_run)
+        lines += _layers(of_run) + _layouts(of_run) + _faults(of_run)
     lines += _warnings(tables) + _environment(tables)
     if others:
         lines += ["## Figures", ""] + [line for picture in others for line in _picture(picture)]
@@ -259,6 +259,17 @@ def _layers(tables: Tables) -> list[str]:
     lines = [_heading(tables, "Parts of each layer"), ""]
     lines += ["Medians; intervals, algorithms and errors are in records.csv.", ""]
     return [*lines, *table(head, rows, right=range(2, len(head))), *_rest(len(tables.manifest.layers), "records.csv")]
+
+
+def _layouts(tables: Tables) -> list[str]:
+    """How each layer was split, where the cost model chose that."""
+    head, rows = layouts.table_of(tables.manifest)
+    if not rows:
+        return []
+    shown = [[escape(cell) for cell in row] for row in rows[:ROWS_SHOWN]]
+    why = [f"- {escape(line)}" for line in layouts.reasons(tables.manifest)[:ROWS_SHOWN]]
+    lines = [_heading(tables, "Layouts"), "", layouts.EXPLAINED, "", *table(head, shown), *_rest(len(rows), "run.json")]
+    return [*lines, *why, ""] if why else lines
 
 
 def _heading(tables: Tables, words: str) -> str:

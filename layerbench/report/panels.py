@@ -58,7 +58,7 @@ def speed_up(axes: Any, tables: Tables) -> None:
 
 
 def communication(axes: Any, tables: Tables) -> None:
-    """Share of the all-reduce in a step: bars, grouped by node count."""
+    """Share of communication in a step: bars, grouped by node count."""
     types = tables.layer_types
     counts, kinds = sorted(types["nodes"].unique()), list(types["kind"].unique())
     width = min(0.8 / len(kinds), 0.3)

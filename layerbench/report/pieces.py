@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LISTS = ("samples", "rank_medians")
 
 _WORDS = (
-    *("layer", "kind", "part", "dtype", "kernels", "algorithm", "device", "cache"),
+    *("layer", "kind", "part", "layout", "dtype", "kernels", "algorithm", "device", "cache"),
     *("placement", "network", "ci_method", "status", "reason"),
 )
 """Fields with few distinct values among many records."""

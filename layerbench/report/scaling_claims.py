@@ -16,6 +16,7 @@ from typing import Any
 from layerbench import units
 from layerbench.report import describe, spread
 from layerbench.report.cells import percent, plus_minus
+from layerbench.report.columns import largest_share
 from layerbench.report.finding import FAILS, HOLDS, UNKNOWN, Finding, Verdict, together, told_apart
 from layerbench.report.spread import Spread
 from layerbench.report.tables import Tables
@@ -180,17 +181,17 @@ def _on_its_side(kind: str, share: Interval) -> Verdict:
 
 
 def _arithmetic(tables: Tables, nodes: int) -> str:
-    """Training MACs of the busiest rank for each byte of gradient it exchanges, by type."""
-    columns = ["layer", "kind", "part", "batch", "local_batch", "macs", "bytes"]
+    """Training MACs of the busiest rank for each byte that ranks exchange, by type."""
+    columns = ["layer", "kind", "part", "layout", "ranks", "batch", "local_batch", "macs", "bytes"]
     records = tables.records.loc[tables.records["nodes"] == nodes, columns]
     steps = records[records["part"] == "step"].set_index("layer")
-    gradients = records[records["part"] == "communication"].set_index("layer")["bytes"].reindex(steps.index)
-    own = steps["macs"] * steps["local_batch"] / steps["batch"] / gradients
+    exchanged = records[records["part"] == "communication"].set_index("layer")["bytes"].reindex(steps.index)
+    share = largest_share(records[records["part"] == "step"], tables.manifest)
+    own = steps["macs"] * share / exchanged
     figures: dict[str, Spread] = spread.by_kind(steps["kind"], own)
     told = describe.listed([f"{figures[kind]} of {kind}" for kind in TYPES if kind in figures])
-    return (
-        f"A rank with a batch of {int(steps['local_batch'].max()):,} has {told} training MACs for each byte of gradient"
-    )
+    what = "of gradient" if (steps["layout"] == "data").all() else "that is exchanged"
+    return f"A rank with a batch of {int(steps['local_batch'].max()):,} has {told} training MACs for each byte {what}"
 
 
 def _seconds(row: Any) -> Interval:

@@ -162,7 +162,7 @@ def records_frame(run: Run) -> pd.DataFrame:
       median and has no interval, what failed has neither
     * ``flops``: FLOP/s over all ranks, two for each multiply-accumulate
     * ``macs_per_byte``: arithmetic intensity on compulsory traffic; NaN where there is nothing to compute
-    * ``flops_per_rank``: of a pass, on the rank with the most samples
+    * ``flops_per_rank``: of a pass, on the rank with the most samples or, in the model layout, outputs
     * ``roof_flops``, ``bound``: what the measured roofline allows that rank at this intensity,
       ``min(peak, 2 · macs_per_byte · bandwidth)``, and which of the two it is, ``computation`` or ``memory``, or
       ``cache`` where the rate is beyond what memory gives; NaN where none was measured for this device, dtype and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerbench import units
-from layerbench.report import cells, describe
+from layerbench.report import cells, describe, layouts
 from layerbench.report.columns import row_tuples
 from layerbench.report.tables import Run, Tables, of_run
 
@@ -53,8 +53,27 @@ def _print(tables: Tables, console: Console, label: str) -> None:
     console.print(heading, style="bold", markup=False, highlight=False, soft_wrap=True)
     _say(console, ", ".join(describe.settings(tables.run)))
     console.print(table)
+    _print_layouts(tables, console)
     for line in [*cells.legend(tables), *_faults_in_short(tables)]:
         _say(console, line)
+
+
+def _print_layouts(tables: Tables, console: Console) -> None:
+    """How each layer was split, where the cost model chose that."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head, rows = layouts.table_of(tables.manifest)
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in head:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(cells.flat(cell)) for cell in row))
+    console.print("")
+    console.print(table)
+    _say(console, layouts.EXPLAINED)
 
 
 def _say(console: Console, line: str) -> None:

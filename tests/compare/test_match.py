@@ -31,6 +31,7 @@ IDENTITY = {
     "nodes": 2,
     "ranks": 3,
     "threads_per_rank": 2,
+    "layout": "model",
     "batch": 16,
     "local_batch": 4,
     "dtype": "bf16",

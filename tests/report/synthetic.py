@@ -8,9 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from layerbench import store, suite
+from layerbench import hockney, store, suite
 from layerbench.layers import AnyLayer
-from layerbench.network import all_reduce_seconds
 from layerbench.partition import global_batch, split
 from layerbench.records import PARTS, Manifest, Network, Options, Part, Record, Scaling
 from layerbench.stats import interval
@@ -26,6 +25,14 @@ RATE = {"conv": 6e10, "fc": 2.2e10, "lstm": 2.5e10}
 
 OVERHEAD = {"conv": 2e-4, "fc": 1e-3, "lstm": 1.5e-3}
 """Seconds of a pass that do not shrink with the batch."""
+
+
+def _all_reduce_seconds(ranks: int, size: int) -> float:
+    """By ring or recursive doubling, whatever else a network model may know: figures are compared with kept ones."""
+    if ranks == 1:
+        return 0.0
+    kept = [one for one in hockney.algorithms("all_reduce", ranks) if one.name in ("ring", "recursive doubling")]
+    return min(one.seconds(size, NETWORK.alpha, NETWORK.beta) for one in kept)
 
 
 def options(nodes: Sequence[int], batch: int, scaling: Scaling = "strong", **changes: object) -> Options:
@@ -128,7 +135,7 @@ def record(
     local = split(batch, nodes)[0].batch
     emulated = nodes > measured
     one_pass = layer.macs(local) / RATE[layer.kind] + OVERHEAD[layer.kind]
-    exchange = all_reduce_seconds(NETWORK, nodes, 4 * layer.weights)
+    exchange = _all_reduce_seconds(nodes, 4 * layer.weights)
     passes = 3 if layer.backward_data_in_step else 2
     seconds = {"communication": exchange, "step": passes * one_pass + exchange}.get(part, one_pass)
     computed = part == "communication" and emulated
@@ -142,8 +149,9 @@ def record(
         nodes=nodes,
         ranks=nodes,
         threads_per_rank=options.threads_per_rank,
+        layout=known.layout,
         batch=batch,
-        local_batch=local,
+        local_batch=known.local_batch,
         dtype=options.dtype,
         kernels="onednn",
         algorithm="" if part in ("communication", "step") else "brgconv:avx2",

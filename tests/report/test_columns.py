@@ -12,6 +12,7 @@ import pytest
 
 from layerbench import processes, store
 from layerbench.errors import StoreError, UsageError
+from layerbench.layers import FC
 from layerbench.records import Record
 from layerbench.report import columns, pieces
 from layerbench.report.columns import RunColumns
@@ -226,16 +227,18 @@ def test_a_run_of_the_first_schema_is_read(tmp_path: Path) -> None:
     name = run.path / store.MANIFEST
     old = msgspec.json.decode(name.read_bytes())
     old["schema_version"] = 1
-    del old["roofline"]
+    del old["roofline"], old["layouts"], old["options"]["layout"]
     name.write_bytes(msgspec.json.encode(old))
     lines = [msgspec.json.decode(line) for line in (run.path / store.RECORDS).read_bytes().splitlines()]
     for line in lines:
-        del line["throttled"]
+        del line["throttled"], line["layout"]
     (run.path / store.RECORDS).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     read = columns.load(run.path)
     assert len(read.records) == len(run.records)
     assert not read.records["throttled"].any()
     assert read.manifest.roofline is None
+    assert read.manifest.options.layout == "data"
+    assert set(read.records["layout"]) == {"data"}
 
 
 def test_layers_of_an_unknown_kind_are_named(tmp_path: Path) -> None:
@@ -254,3 +257,12 @@ def test_an_empty_run_is_refused(tmp_path: Path) -> None:
     store.create(tmp_path / "run", manifest())
     with pytest.raises(UsageError, match=r"has no records to report: .* --resume$"):
         columns.load(tmp_path / "run")
+
+
+def test_a_rank_that_has_some_of_the_outputs_computes_that_part() -> None:
+    layer = FC(name="fc", in_features=4, out_features=5)
+    made = [record(layout="model", ranks=ranks, nodes=ranks, macs=1000, samples=[1e-6] * 6) for ranks in (1, 2, 3)]
+    frame = columns.of_records(Path("run"), manifest(layers=[layer]), made).records
+    assert frame["flops"].tolist() == pytest.approx([2e9] * 3)
+    # Of five outputs the largest share is all, three, and two.
+    assert frame["flops_per_rank"].tolist() == pytest.approx([2e9, 2e9 * 3 / 5, 2e9 * 2 / 5])

@@ -29,6 +29,7 @@ def test_one_run_is_called_by_its_folder() -> None:
         ([{"dtype": "fp32"}, {"dtype": "bf16"}], ["fp32", "bf16"]),
         ([{"host": "a"}, {"host": "b"}], ["a", "b"]),
         ([{}, {"scaling": "weak"}], ["strong scaling", "weak scaling"]),
+        ([{}, {"layout": "model"}], ["data layout", "model layout"]),
         (
             [{"dtype": "fp32", "batch": 1}, {"dtype": "bf16", "batch": 1}, {"dtype": "bf16", "batch": 4}],
             ["fp32 · batch 1", "bf16 · batch 1", "bf16 · batch 4"],

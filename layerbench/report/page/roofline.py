@@ -66,7 +66,7 @@ def section(tables: Tables) -> Section:
     return Section(
         "roofline",
         "Roofline",
-        "Each point is a pass of a layer at a node count, on the rank with the most samples.",
+        "Each point is a pass of a layer at a node count, on the rank with the largest share.",
         [_chart(tables, drawn)],
         keys,
         [

@@ -66,7 +66,7 @@ def marks(tables: Tables, drawn: pd.DataFrame, hollow: str = "Hollow and dashed"
     if (drawn["placement"] == "emulated").any():
         counts = of_runs(tables, _emulated_counts)
         told.append(
-            f"{hollow}: emulated ({counts}), every rank's share timed alone and the all-reduce computed from the "
+            f"{hollow}: emulated ({counts}), every rank's share timed alone and {_exchange(tables)} computed from the "
             f"network's figures: {of_runs(tables, _network)}."
         )
         told.append(sentence(of_runs(tables, _model_error)))
@@ -78,6 +78,11 @@ def marks(tables: Tables, drawn: pd.DataFrame, hollow: str = "Hollow and dashed"
     if drawn["throttled"].any():
         told.append("Square around a point: throttled, the device ran below its usual clock.")
     return told
+
+
+def _exchange(tables: Tables) -> str:
+    told = {describe.exchange(run.manifest) for run in tables.runs.values()}
+    return told.pop() if len(told) == 1 else "what ranks exchange"
 
 
 def _emulated_counts(tables: Tables) -> str:

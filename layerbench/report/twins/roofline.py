@@ -57,7 +57,7 @@ def roofline(tables: Tables) -> Twin | None:
         caption=captions.joined(
             captions.how(tables),
             _ceilings(tables),
-            "Each point is one pass of a layer at a node count, on the rank with the most samples. Its tail tells the "
+            "Each point is one pass of a layer at a node count, on the rank with the largest share. Its tail tells the "
             "pass: to the right forward, to the left backward_data, down backward_weights.",
             f"Points that would hide one another are drawn once: {len(drawn):,} of {len(numbers):,}."
             if len(drawn) < len(numbers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from layerbench import calibrate
+from layerbench.calibrate import network_model
 from layerbench.errors import MeasurementError
 from layerbench.network import HERE, all_reduce_seconds
 from layerbench.records import Network, NetworkPoint
@@ -22,14 +22,14 @@ SIZES = (4, 4096, 65536, 2**20, 2**22)
 SWEEP = """
 import sys
 import msgspec
-from layerbench import calibrate
+from layerbench.calibrate import network_model
 from layerbench.collectives import MPIRanks
 from layerbench.records import Options
 
-calibrate.SWEEP_BYTES = {sizes}
-calibrate.SECONDS_A_SIZE = 0.2
+network_model.SWEEP_BYTES = {sizes}
+network_model.SECONDS_A_SIZE = 0.2
 told = []
-found = calibrate.all_reduce_sweep(msgspec.json.decode(sys.argv[1], type=Options), MPIRanks(), told.append)
+found = network_model.all_reduce_sweep(msgspec.json.decode(sys.argv[1], type=Options), MPIRanks(), told.append)
 if found is not None:
     assert told[0] == "network: all-reduce of 4 B", told[0]
     print(msgspec.json.encode(found).decode(), flush=True)
@@ -63,11 +63,11 @@ def test_two_real_ranks_give_a_model_that_predicts_its_own_points(mpiexec: str, 
 
 
 def test_the_model_is_on_rank_0_and_hosts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "SWEEP_BYTES", (4, 4096))
-    monkeypatch.setattr(calibrate, "SECONDS_A_SIZE", 0.01)
+    monkeypatch.setattr(network_model, "SWEEP_BYTES", (4, 4096))
+    monkeypatch.setattr(network_model, "SECONDS_A_SIZE", 0.01)
 
     def work(ranks: ThreadRank) -> Network | None:
-        return calibrate.all_reduce_sweep(options(hosts=["n1", "n2", "n3"]), ranks, lambda _: None)
+        return network_model.all_reduce_sweep(options(hosts=["n1", "n2", "n3"]), ranks, lambda _: None)
 
     first, second = together(2, work)
     assert isinstance(first, Network)
@@ -77,7 +77,7 @@ def test_the_model_is_on_rank_0_and_hosts_are_named(monkeypatch: pytest.MonkeyPa
 
 def test_the_buffer_is_filled_anew_for_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     # Sums of sums would double with every call and be infinite after 128 of them.
-    monkeypatch.setattr(calibrate, "SWEEP_BYTES", (4, 64))
+    monkeypatch.setattr(network_model, "SWEEP_BYTES", (4, 64))
     seen: list[float] = []
 
     class Watching(ThreadRank):
@@ -91,7 +91,7 @@ def test_the_buffer_is_filled_anew_for_every_sample(monkeypatch: pytest.MonkeyPa
 
     def work(ranks: ThreadRank) -> Network | None:
         watched = Watching(ranks._meeting, ranks.rank, ranks.size)
-        return calibrate.all_reduce_sweep(
+        return network_model.all_reduce_sweep(
             options(max_samples=200, rel_error=1e-9, max_time=0.2), watched, lambda _: None
         )
 
@@ -101,8 +101,8 @@ def test_the_buffer_is_filled_anew_for_every_sample(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_sweep_over_one_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "SWEEP_BYTES", (4, 64))
-    (error,) = together(1, lambda ranks: calibrate.all_reduce_sweep(options(max_time=0.01), ranks, lambda _: None))
+    monkeypatch.setattr(network_model, "SWEEP_BYTES", (4, 64))
+    (error,) = together(1, lambda ranks: network_model.all_reduce_sweep(options(max_time=0.01), ranks, lambda _: None))
     assert isinstance(error, MeasurementError)
     assert "two ranks" in str(error)
 
@@ -112,12 +112,12 @@ def test_a_slow_network_is_not_timed_with_larger_sizes_than_show_its_bandwidth(m
 
     def point(size: int, rule: Rule, ranks: ThreadRank, progress: object) -> NetworkPoint | None:
         timed.append((ranks.rank, size))
-        seconds = calibrate.LONGEST * size / 1000
+        seconds = network_model.LONGEST * size / 1000
         return None if ranks.rank else NetworkPoint(bytes=size, seconds=seconds, low=seconds, high=seconds)
 
-    monkeypatch.setattr(calibrate, "SWEEP_BYTES", (10, 1000, 1001, 10**6, 10**7))
-    monkeypatch.setattr(calibrate, "_point", point)
-    first, second = together(2, lambda ranks: calibrate.all_reduce_sweep(OPTIONS, ranks, lambda _: None))
+    monkeypatch.setattr(network_model, "SWEEP_BYTES", (10, 1000, 1001, 10**6, 10**7))
+    monkeypatch.setattr(network_model, "_point", point)
+    first, second = together(2, lambda ranks: network_model.all_reduce_sweep(OPTIONS, ranks, lambda _: None))
     assert isinstance(first, Network)
     assert [each.bytes for each in first.points] == [10, 1000, 1001]
     assert second is None

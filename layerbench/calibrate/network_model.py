@@ -1,4 +1,4 @@
-"""Measures the network between two ranks: the all-reduce sweep that a network model is fitted to."""
+"""Measures the network between two ranks: the all-reduce sweep that a run's network model is fitted to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from layerbench.calibrate.sample import sample
 from layerbench.collectives import Ranks
-from layerbench.device import Host
 from layerbench.network import HERE, SWEEP_BYTES, fit
 from layerbench.records import Network, NetworkPoint, Options
-from layerbench.sampling import Row, Rule, collect
+from layerbench.sampling import Rule
 from layerbench.stats import interval
 
 SECONDS_A_SIZE = 0.5
@@ -45,17 +45,15 @@ def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], N
 def _point(size: int, rule: Rule, ranks: Ranks, progress: Callable[[str], None]) -> NetworkPoint | None:
     values = np.random.default_rng(0).standard_normal(size // 4, dtype=np.float32)
     buffer = values.copy()
-    reduce_ = ranks.all_reduce(buffer)
-    device = Host()
-
-    def time_step(repetitions: int) -> list[Row]:
+    samples = sample(
+        ranks.all_reduce(buffer),
         # Sums of sums grow, within one sample of a small buffer to infinity, which adds up as quickly as anything else.
-        np.copyto(buffer, values)
-        ranks.barrier()
-        return ranks.gather(device.time_parts([reduce_], repetitions))
-
-    sampled = collect(time_step, [True], rule, ranks, lambda _: progress(f"network: all-reduce of {size} B"))
-    if sampled is None:
+        lambda: np.copyto(buffer, values),
+        rule,
+        ranks,
+        lambda: progress(f"network: all-reduce of {size} B"),
+    )
+    if samples is None:
         return None
-    times = interval(sampled.parts[0])
-    return NetworkPoint(bytes=size, seconds=times.median, low=times.low, high=times.high, samples=sampled.parts[0])
+    times = interval(samples)
+    return NetworkPoint(bytes=size, seconds=times.median, low=times.low, high=times.high, samples=samples)

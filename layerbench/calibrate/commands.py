@@ -1,0 +1,81 @@
+"""The command ``calibrate``: parse, delegate, print. Nothing heavy is imported before it needs it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from layerbench.console import console
+from layerbench.guard import one_line, signals_raise
+
+
+@click.command(name="calibrate")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A .toml file, which is replaced.  [default: the profile this-machine]",
+)
+@click.option("--dtype", "dtypes", help="Whose peak is measured, such as fp32,fp64.  [default: all a kernel can do]")
+@click.option("--kernels", default="auto", show_default=True, help="A kernel library's name, or a .py file.")
+@click.option("--threads-per-rank", type=int, default=1, show_default=True, help="Threads of each rank.")
+@click.option("--ranks", type=int, help="Most ranks that exchange.  [default: cores / threads, or one a host]")
+@click.option("--ranks-per-node", type=int, default=1, show_default=True, help="With --hosts: ranks of each.")
+@click.option("--oversubscribe", is_flag=True, help="Allow more threads than there are cores.")
+@click.option("--max-time", type=float, default=0.3, show_default=True, help="Seconds of sampling of each measurement.")
+@click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True)
+@click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line.")
+@click.option("--launcher-args", default="", help="More arguments for the launcher, as one string.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Seconds without progress before a launch is ended.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the operands' random values.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@one_line
+def calibrate_command(output: Path | None, quiet: bool, **asked: Any) -> None:
+    """Measure this machine, and write what it can do as a profile, from which predict predicts.
+
+    Peak, bandwidth, launch and some layers on one rank; messages and collectives over all ranks there are.
+    """
+    from layerbench.calibrate import plan, profile, text
+    from layerbench.calibrate.calibration import calibrate
+
+    path = profile.target(output)
+    planned = plan.request(**asked)
+    with signals_raise("no profile was written"), _told(quiet) as (stage, progress):
+        found = calibrate(planned, path, stage, progress)
+    profile.write(found.machine, path)
+    if not quiet:
+        text.print_machine(found.machine, console())
+        click.echo(f"\nprofile: {path}")
+    for note in found.notes:
+        click.echo(f"layerbench: {note}", err=True)
+
+
+Told = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def _told(quiet: bool) -> Iterator[tuple[Told, Told]]:
+    """Who is told what begins, and what is being done: lines in a log, one line that changes on a terminal."""
+    terminal = console(stderr=True)
+
+    def say(line: str) -> None:
+        terminal.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    if quiet:
+        yield (lambda _: None), (lambda _: None)
+    elif not terminal.is_terminal:
+        yield say, (lambda _: None)
+    else:
+        from rich.text import Text
+
+        with terminal.status("starting") as status:
+            yield say, lambda what: status.update(Text(what, no_wrap=True, overflow="ellipsis"))

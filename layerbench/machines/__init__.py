@@ -1,0 +1,1 @@
+"""Machine profiles that ship with layerbench: what named machines compute, move and exchange, as TOML."""

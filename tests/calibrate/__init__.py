@@ -1,0 +1,1 @@
+"""The command ``calibrate`` and what it measures."""
