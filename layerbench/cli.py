@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerbench import __version__
+from layerbench.calibrate.commands import calibrate_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
+from layerbench.kernel_times.commands import kernel_times_command
+from layerbench.predict.commands import predict_command
 from layerbench.schedule.commands import schedule_command, simulate_command
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+main.add_command(calibrate_command)
+main.add_command(predict_command)
+main.add_command(kernel_times_command)
 main.add_command(schedule_command)
 main.add_command(simulate_command)
 
@@ -52,6 +58,13 @@ main.add_command(simulate_command)
     help="Samples over all nodes; with weak scaling, of one node.  [default: the suite's]",
 )
 @click.option("--scaling", type=click.Choice(["strong", "weak"]), default="strong", show_default=True)
+@click.option(
+    "--layout",
+    type=click.Choice(["data", "model", "best"]),
+    default="data",
+    show_default=True,
+    help="What ranks split: the batch, a layer's outputs, or what the cost model finds quicker, layer by layer.",
+)
 @click.option("--dtype", type=click.Choice(DTYPES), default="fp32", show_default=True)
 @click.option(
     "--kernels",

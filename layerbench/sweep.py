@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
+from layerbench import layouts, store
 from layerbench import network as networks
 from layerbench import plan as planning
-from layerbench import store
 from layerbench.assignment import Assignment, Event, Findings, Progressed, findings_path
-from layerbench.errors import JournalError, LaunchError, LayerbenchError, StoreError
+from layerbench.errors import JournalError, LaunchError, LayerbenchError, MeasurementError, StoreError
 from layerbench.launch import World, command_line, rank_environment
 from layerbench.layers import AnyLayer
 from layerbench.listener import Listener
@@ -63,10 +63,15 @@ def start(path: Path, manifest: Manifest, cores: int) -> Sweep:
         If emulated counts need a network model and none can be had here.
     """
     planned = planning.counts(manifest.options, cores)
-    if planning.needs_network(planned) and manifest.options.network == networks.HERE:
+    if _needs_network(manifest, planned) and manifest.options.network == networks.HERE:
         planning.calibration_world(manifest.options, cores)
     store.create(path, manifest)
     return Sweep(path, manifest, cores)
+
+
+def _needs_network(manifest: Manifest, planned: Sequence[Count]) -> bool:
+    """Whether the run needs a network model: to compute communication, or to choose layouts by."""
+    return planning.needs_network(planned) or layouts.needs_network(manifest, planned)
 
 
 def resume(path: Path, manifest: Manifest, cores: int, fingerprint: Sequence[str]) -> tuple[Sweep, list[str]]:
@@ -140,10 +145,11 @@ def execute(sweep: Sweep, listener: Listener) -> list[Record]:
     runner = _Runner(sweep, listener)
     outcome = "interrupted"
     try:
-        if planning.needs_network([count for count, _ in missing]):
+        if _needs_network(sweep.manifest, [count for count, _ in missing]):
             runner.look_up_network()
         if missing:
             runner.look_up_roofline()
+        runner.choose_layouts([count for count, _ in missing])
         for count, layers in missing:
             runner.launch(count, layers)
         outcome = "complete"
@@ -213,13 +219,30 @@ class _Runner:
             reason = str(error)
         self._listener.note(f"the roofline could not be measured: {' '.join(reason.split())}")
 
+    def choose_layouts(self, planned: Sequence[Count]) -> None:
+        """Let the cost model say how layers are split where that was left to it; what it said before stands."""
+        counts = layouts.not_chosen(self._manifest, planned)
+        if not counts:
+            return
+        if layouts.needs_network(self._manifest, counts):
+            _, reason = self._network()
+            if reason:
+                raise MeasurementError(f"--layout best: {reason}")
+        for count in counts:
+            chosen = layouts.choose(self._manifest, count)
+            self.keep(layouts=[*self._manifest.layouts, *chosen])
+            for choice in chosen:
+                if choice.layout == "model":
+                    self._listener.note(layouts.told(choice))
+
     def launch(self, count: Count, layers: Sequence[AnyLayer]) -> None:
         """Measure layers at one node count; whatever of them has no record in the end is recorded as failed."""
         network = None
         reason = ""
         if count.placement == "emulated":
             network, reason = self._network()
-        task = Task(self._options, count.nodes, count.ranks, count.placement, network, count.oversubscribed)
+        chosen = layouts.by_layer(self._manifest, count.nodes)
+        task = Task(self._options, count.nodes, count.ranks, count.placement, network, count.oversubscribed, chosen)
         start = self._journal.size
         if not reason:
             self._listener.launch_started(count, layers)
@@ -280,6 +303,7 @@ class _Runner:
             placement=count.placement,
             oversubscribed=count.oversubscribed,
             layers=list(layers),
+            layouts=layouts.by_layer(self._manifest, count.nodes),
             network=network,
         )
         try:

@@ -1,0 +1,54 @@
+"""The steps that a run measured, beside which its prediction is drawn."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from layerbench.predict.question import Question
+from layerbench.records import Placement
+
+
+class Point(NamedTuple):
+    """A layer type at a count: the median of its step and a 95 % interval, in seconds."""
+
+    kind: str
+    nodes: int
+    seconds: float
+    low: float
+    high: float
+    placement: Placement
+
+
+def points(question: Question) -> list[Point]:
+    """Those of a question's run; none where something else was asked for, such as another batch,
+    other layers, or another machine."""
+    run = question.run
+    if run is None or question.carried_from is not None:
+        return []
+    options = run.manifest.options
+    alike = (options.batch, options.scaling, options.dtype, options.ranks_per_node, options.layout) == (
+        question.batch,
+        question.scaling,
+        question.dtype,
+        question.ranks_per_node,
+        question.layout,
+    ) and question.overlap == 0
+    if not alike:
+        return []
+    from layerbench.report import columns
+    from layerbench.report.columns import row_tuples
+    from layerbench.report.layer_types import layer_types
+
+    own = {
+        kind: {layer.name for layer in question.layers if layer.kind == kind}
+        for kind in {layer.kind for layer in question.layers}
+    }
+    whole = {
+        kind for kind, names in own.items() if names == {one.name for one in run.manifest.layers if one.kind == kind}
+    }
+    types = layer_types(columns.of_records(run.path, run.manifest, list(run.records)))
+    rows = types[types["complete"] & types["kind"].isin(whole) & types["nodes"].isin(question.nodes)]
+    return [
+        Point(str(row.kind), int(row.nodes), row.seconds, row.ci_low, row.ci_high, row.placement)
+        for row in row_tuples(rows)
+    ]

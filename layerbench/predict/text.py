@@ -1,0 +1,188 @@
+"""A prediction on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from layerbench import units
+from layerbench.layers import PASSES
+from layerbench.predict.answers import LARGEST_BATCH, Answers, Threshold
+from layerbench.predict.notes import notes
+from layerbench.predict.prediction import Prediction, Row, TypeRow
+from layerbench.report.cells import flat, percent
+from layerbench.report.describe import node_counts, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+EXTRAPOLATED = "*"
+
+_LETTERS = {"data": "D", "model": "M"}
+
+
+def title(found: Prediction) -> str:
+    """``alexnet on blue-waters-xk7: a training step on 1, 2 and 4 nodes``."""
+    question = found.question
+    return flat(f"{question.suite} on {question.machine.name}: a training step on {node_counts(question.nodes)}")
+
+
+def settings(found: Prediction) -> list[str]:
+    """How it is meant, most important first: scaling and batch, dtype, ranks, layout, overlap."""
+    question = found.question
+    batch = f"batch {question.batch:,} " + ("over all nodes" if question.scaling == "strong" else "on each node")
+    told = [f"{question.scaling} scaling, {batch}", question.dtype, f"{question.layout} layout"]
+    if question.ranks_per_node > 1:
+        told.append(f"{question.ranks_per_node} ranks per node")
+    if question.overlap > 0:
+        told.append(f"overlap {question.overlap:g}")
+    return told
+
+
+def print_prediction(found: Prediction, console: Console, *, layers: bool = False) -> None:
+    """Print a prediction by layer type, what it says, and what is to be known of it.
+
+    Parameters
+    ----------
+    layers
+        Whether to print each layer too.
+    """
+    _say(console, title(found), "bold")
+    _say(console, " · ".join(settings(found)))
+    _say(console, "")
+    _print(console, _types(found))
+    if layers:
+        _say(console, "")
+        _say(console, "Each layer", "bold")
+        _print(console, _layers(found))
+    _say(console, "")
+    _say(console, "What it says", "bold")
+    _print(console, _answered(found.of_layers if layers else found.of_types, "layer" if layers else "type"))
+    if any(answers.thresholds for answers in found.of_types):
+        _say(console, "")
+        split = f", layers split as at batch {found.question.batch:,}" if found.question.layout == "best" else ""
+        _say(console, f"Batch below which communication takes over half of the step{split}", "bold")
+        _print(console, _thresholds(found.of_layers if layers else found.of_types))
+    if found.question.layout == "best":
+        _say(console, "")
+        _say(console, "Layouts: D by data (batch split), M by model (outputs split)", "bold")
+        _print(console, _layouts(found))
+    _say(console, "")
+    for note in notes(found):
+        _say(console, note)
+
+
+def seconds(row: Row | TypeRow) -> tuple[str, str]:
+    """A time, and the ends of its interval."""
+    return units.seconds(row.seconds), f"{units.seconds(row.low)} to {units.seconds(row.high)}"
+
+
+def _types(found: Prediction) -> Table:
+    head = ("type", "nodes", "step", "90 % interval", "communication", "efficiency", "")
+    rows = [
+        (
+            flat(row.kind),
+            f"{row.nodes:,}",
+            *seconds(row),
+            percent(row.share),
+            percent(row.efficiency),
+            _marks(row),
+        )
+        for row in found.types
+    ]
+    return _table(head, rows, left={0, 6})
+
+
+def _layers(found: Prediction) -> Table:
+    head = ("layer", "nodes", "layout", *PASSES, "communication", "step", "90 % interval", "")
+    of_place: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in found.rows:
+        of_place.setdefault((row.layer, row.nodes), {})[row.part] = row
+    rows = []
+    for (layer, nodes), parts in of_place.items():
+        step = parts["step"]
+        each = [units.seconds(row.seconds) for part, row in parts.items() if part != "step"]
+        rows.append((flat(layer), f"{nodes:,}", step.layout, *each, *seconds(step), _marks(step)))
+    return _table(head, rows, left={0, 2, 9})
+
+
+def _marks(row: Row | TypeRow) -> str:
+    idle = f"{row.idle_ranks:,} idle" if row.idle_ranks else ""
+    return " ".join(filter(None, (EXTRAPOLATED if row.extrapolated else "", idle)))
+
+
+def _answered(answers: Sequence[Answers], what: str) -> Table:
+    head = (what, "least time on", "knee: efficiency ≥ 50 % up to", "≥ 80 % up to", "communication bound from")
+    rows = [
+        (
+            flat(one.name),
+            f"{plural(one.best, 'node')} ({percent(one.best_share)} sure)",
+            plural(one.knee, "node"),
+            plural(one.higher_knee, "node"),
+            takeover(one),
+        )
+        for one in answers
+    ]
+    return _table(head, rows, left={0})
+
+
+def takeover(answers: Answers) -> str:
+    """Where communication takes half of a step, in words."""
+    found = answers.takeover
+    if found.nodes is None:
+        return "no count"
+    if not found.between:
+        return plural(round(found.nodes), "node")
+    return f"{found.nodes:.3g} nodes (interpolated)"
+
+
+def _thresholds(answers: Sequence[Answers]) -> Table:
+    counts = [one.nodes for one in answers[0].thresholds]
+    rows = [(flat(one.name), *map(threshold, one.thresholds)) for one in answers]
+    return _table(("nodes", *(f"{count:,}" for count in counts)), rows, left={0})
+
+
+def threshold(found: Threshold) -> str:
+    """A batch, or that there is none."""
+    if found.least:
+        return "none"
+    return f"> {units.count(LARGEST_BATCH)}" if found.batch is None else units.count(found.batch)
+
+
+def _layouts(found: Prediction) -> Table:
+    counts = found.question.nodes
+    of_layer: dict[str, list[str]] = {}
+    for row in found.steps():
+        of_layer.setdefault(row.layer, []).append(_LETTERS[row.layout])
+    rows: list[tuple[str, ...]] = [(flat(name), *letters) for name, letters in of_layer.items()]
+    for layout in dict.fromkeys(total.layout for total in found.totals):
+        of_layout = [total for total in found.totals if total.layout == layout]
+        rows.append((f"all layers, {layout}", *(units.seconds(total.seconds) for total in of_layout)))
+    return _table(("nodes", *(f"{count:,}" for count in counts)), rows, left={0})
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: set[int]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if index in left else "right", no_wrap=index not in left)
+    previous = None
+    for first, *rest in rows:
+        # What stands above is not told again.
+        table.add_row(*map(Text, ("" if first == previous else first, *rest)))
+        previous = first
+    return table
+
+
+def _print(console: Console, table: Table) -> None:
+    if not console.is_terminal:
+        # A log has no width, and what is given to it must not be cut to one.
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+    console.print(table)
+
+
+def _say(console: Console, line: str, style: str = "") -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
