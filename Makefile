@@ -25,7 +25,7 @@ check: .venv/.dev  ## Lint and check types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.peer  ## Peers, share of peak, the harness's own cost, and what compare finds; takes about an hour
+bench: .venv/.peer .venv/.extrap-models  ## Peers, the harness's own cost, what compare and predict find; takes more than an hour
 	$(BIN)/python tests/bench
 
 wheel: .venv/.dev
@@ -53,6 +53,11 @@ clean:  ## Remove what make made; runs/ is kept
 	rm -rf .venv/extrap
 	$(BIN)/python -m pip install --quiet --no-deps --target .venv/extrap \
 		'extrap==$(EXTRAP)' 'marshmallow==3.*' 'pycubexr==2.*' 'tqdm==4.*'
+	@touch $@
+
+# What its modeler imports besides.
+.venv/.extrap-models: .venv/.extrap
+	$(BIN)/python -m pip install --quiet --no-deps --target .venv/extrap 'scipy==1.*'
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

@@ -1,6 +1,6 @@
 """``make bench``: figures that are reported, not tested, measured in one go on an idle machine.
 
-python tests/bench [--only peers,harness,compare,schedule] [--output results/bench]
+python tests/bench [--only peers,harness,compare,schedule,predict] [--output results/bench]
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from layerbench import environment, sweep
-from tests.bench import compare, harness, peers, schedule
+from tests.bench import compare, harness, peers, predict, schedule
 
-BENCHES = {"peers": peers, "harness": harness, "compare": compare, "schedule": schedule}
+BENCHES = {"peers": peers, "harness": harness, "compare": compare, "schedule": schedule, "predict": predict}
 
 
 def main() -> None:
