@@ -239,8 +239,8 @@ class Roofline(msgspec.Struct, frozen=True, kw_only=True):
 class LayoutChoice(msgspec.Struct, frozen=True, kw_only=True):
     """How a layer is split at a node count, where that was left to the cost model.
 
-    ``data_seconds`` and ``model_seconds`` are what the model says of a step in either layout; None where it was not
-    asked, because only one of them can be had. ``why`` is a sentence.
+    ``data_seconds`` and ``model_seconds`` are what the model says of a step of the layer by itself in either layout,
+    also in one that cannot be had here; None for one rank, of which it was not asked. ``why`` is a sentence.
     """
 
     nodes: AtLeastOne
@@ -249,6 +249,13 @@ class LayoutChoice(msgspec.Struct, frozen=True, kw_only=True):
     data_seconds: float | None = None
     model_seconds: float | None = None
     why: str = ""
+
+    @property
+    def needs_telling(self) -> bool:
+        """Whether the figures alone do not explain it: a layout that is not the usual one, or not the quicker one."""
+        if self.data_seconds is None or self.model_seconds is None:
+            return self.layout != "data"
+        return self.layout != "data" or self.data_seconds > self.model_seconds
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):

@@ -232,7 +232,7 @@ class _Runner:
             chosen = layouts.choose(self._manifest, count)
             self.keep(layouts=[*self._manifest.layouts, *chosen])
             for choice in chosen:
-                if choice.layout == "model":
+                if choice.needs_telling:
                     self._listener.note(layouts.told(choice))
 
     def launch(self, count: Count, layers: Sequence[AnyLayer]) -> None:

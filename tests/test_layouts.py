@@ -13,7 +13,7 @@ from layerbench.launch import World
 from layerbench.layers import FC, LSTM, AnyLayer, Conv
 from layerbench.machine import HERE, of_run, path_here, to_toml
 from layerbench.plan import Count
-from layerbench.records import LayoutChoice, Manifest, Network, Roofline
+from layerbench.records import Layout, LayoutChoice, Manifest, Network, Roofline
 from tests.values import manifest, options
 
 WIDE = FC(name="wide", in_features=9216, out_features=4096)
@@ -62,6 +62,17 @@ def test_a_layout_that_leaves_ranks_without_work_is_not_taken() -> None:
     assert choice.layout == "data"
     (choice,) = layouts.choose(run_of(WIDE, batch=3), count(4))
     assert choice.layout == "model"
+
+
+def test_what_the_figures_do_not_explain_needs_telling() -> None:
+    def needs(layout: Layout, data: float | None = None, model: float | None = None) -> bool:
+        choice = LayoutChoice(nodes=4, layer="fc", layout=layout, data_seconds=data, model_seconds=model)
+        return choice.needs_telling
+
+    assert not needs("data", 1.0, 2.0)
+    assert needs("data", 2.0, 1.0), "the slower one"
+    assert needs("model", 2.0, 1.0), "not the usual one"
+    assert not needs("data")
 
 
 def test_a_layout_that_no_kernel_can_do_is_not_taken(tmp_path: Path) -> None:

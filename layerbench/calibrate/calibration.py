@@ -24,6 +24,8 @@ from layerbench.suite_format import flat, printable
 RESIDUAL = 0.20
 """A fit that is further off than this, in the median, is said to be."""
 
+CROWDED = "there were more threads than cores"
+
 Progress = Callable[[str], None]
 
 
@@ -64,9 +66,11 @@ def calibrate(planned: Plan, path: Path, stage: Progress, progress: Progress) ->
         findings = found_by_ranks("rank", of_rank, alone, Path(folder), progress, planned.asked or DTYPES)
         rank = findings.rank
         assert rank is not None, "a rank that ended well has its figures"
-        between = _joined(planned.between, planned.no_network, options, Path(folder), "between", stage, progress)
-        within = _joined(planned.within, "", options, Path(folder), "within", stage, progress)
+        between = _joined(planned, planned.between, planned.no_network, Path(folder), "between", stage, progress)
+        within = _joined(planned, planned.within, "", Path(folder), "within", stage, progress)
     notes = list(rank.reasons)
+    if planned.crowded:
+        notes.append(f"oversubscribed: {CROWDED}, and their times show the machine running out")
     if without := [dtype for dtype in planned.asked if dtype not in rank.peak]:
         notes.append(f"no peak in {', '.join(without)}: no kernel here can do it (see layerbench doctor)")
     for place, joined in (("between nodes", between), ("within a node", within)):
@@ -105,9 +109,9 @@ class _Joined:
 
 
 def _joined(
+    planned: Plan,
     world: World | None,
     reason: str,
-    options: Options,
     parent: Path,
     name: str,
     stage: Progress,
@@ -121,8 +125,9 @@ def _joined(
     folder = parent / name
     folder.mkdir()
     try:
-        found = found_by_ranks("exchanges", options, world, folder, progress)
-        link = _link(found.exchanges, f"measured over {world.ranks} ranks{where}")
+        found = found_by_ranks("exchanges", planned.options, world, folder, progress)
+        crowded = f"; {CROWDED}" if planned.crowded else ""
+        link = _link(found.exchanges, f"measured over {world.ranks} ranks{where}{crowded}")
     except LayerbenchError as error:
         return _Joined(reason=printable(" ".join(str(error).split())))
     notes = [

@@ -29,6 +29,9 @@ REL_ERROR = 0.02
 COPIES = 4
 """Of the whole vector, that a rank holds while an exchange is prepared, checked and timed."""
 
+_IN_BLOCKS: tuple[Operation, ...] = ("all_gather", "reduce_scatter")
+"""Operations of which every rank has a block of the vector; a block is one value at least."""
+
 PERIOD = 61
 """Of the values that are exchanged: whole numbers, so that sums are exact, and no power of two, so that a block that
 came to the wrong place is seen."""
@@ -42,9 +45,9 @@ def counts(ranks: int) -> list[int]:
     return powers if ranks in (1, *powers) else [*powers, ranks]
 
 
-def sizes(ranks: int) -> list[int]:
-    """Bytes of the vectors that are timed: 4 B to 256 MiB, in whole float32 values of which every rank has as many."""
-    least = 4 * ranks
+def sizes(blocks: int) -> list[int]:
+    """Bytes of the vectors that are timed: 4 B to 256 MiB, as many whole float32 values in each of so many blocks."""
+    least = 4 * blocks
     return sorted({-(-size // least) * least for size in SWEEP_BYTES})
 
 
@@ -78,7 +81,7 @@ def _of_sizes(operation: Operation, ranks: Ranks, rule: Rule, progress: Progress
     """An operation over all sizes that fit in memory and do not take too long."""
     found = []
     machines = ranks.all_gather(seat().machine)
-    for size in sizes(ranks.size):
+    for size in sizes(ranks.size if operation in _IN_BLOCKS else 1):
         room = available_memory_bytes() // machines.count(machines[ranks.rank])
         if min(ranks.all_gather(room)) < COPIES * size:
             break

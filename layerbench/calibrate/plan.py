@@ -38,6 +38,8 @@ class Plan:
         Why ``between`` is None.
     sharing
         How many ranks share the memory of one machine.
+    crowded
+        Whether ranks have fewer cores than threads, so that what they take to exchange shows that as well.
     """
 
     options: Options
@@ -46,6 +48,7 @@ class Plan:
     within: World | None
     no_network: str
     sharing: int
+    crowded: bool = False
 
 
 def plan(options: Options, asked: Sequence[DType], ranks: int | None, cores: int) -> Plan:
@@ -95,13 +98,15 @@ def plan(options: Options, asked: Sequence[DType], ranks: int | None, cores: int
         no_network = f"no MPI launcher is used here; for real ranks: {MEND_MPI}"
     elif most < 2:
         no_network = "one rank was asked for" if ranks is not None else "one host was named" if hosts else fitting
+    sharing = each if hosts else most
     return Plan(
         options=options,
         asked=tuple(asked),
         between=None if no_network else World(most, 1 if hosts else most, hosts[:most]),
         within=World(each, each, hosts[:1]) if each > 1 and options.launcher != "none" else None,
         no_network=no_network,
-        sharing=each if hosts else most,
+        sharing=sharing,
+        crowded=sharing * threads > cores,
     )
 
 

@@ -16,6 +16,9 @@ Name = TypeVar("Name", bound=str)
 LARGEST = 2**63 - 1
 """Of whole numbers: what TOML promises to hold."""
 
+SMALLEST, GREATEST = 1e-30, 1e30
+"""Of figures: what is further out is a mistake, and would overflow what is computed of it."""
+
 _FIGURE = ("value", "low", "high", "source")
 
 
@@ -128,6 +131,10 @@ class Entries:
         if not enough or not math.isfinite(number):
             bound = "greater than 0" if least is None else f"of at least {least:g}"
             raise UsageError(f"{self.where}: {name}: expected a finite number {bound}, not {shown(value)}")
+        if number and not SMALLEST <= number <= GREATEST:
+            raise UsageError(
+                f"{self.where}: {name}: expected a number from {SMALLEST:g} to {GREATEST:g}, not {shown(value)}"
+            )
         return number
 
 

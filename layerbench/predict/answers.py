@@ -49,19 +49,32 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The batch below which communication takes over half of a step, at a node count.
+    """The batches at which communication takes over half of a step, at a node count.
+
+    Where the batch is split, gradients stay as large whatever it is, so these are the batches below some size. Where
+    outputs are split, activations grow with the batch and the reading of weights does not: it may be those above.
 
     Attributes
     ----------
-    batch
-        The least batch at which, and at all larger ones, it does not; None if it does up to :data:`LARGEST_BATCH`.
     least
-        Whether this is the smallest batch there can be: communication takes over half at none.
+        The smallest batch that was looked at.
+    spans
+        First batch of each span, and the first beyond it; None where it goes on up to :data:`LARGEST_BATCH`.
     """
 
     nodes: int
-    batch: int | None
-    least: bool = False
+    least: int
+    spans: tuple[tuple[int, int | None], ...] = ()
+
+    @property
+    def always(self) -> bool:
+        """Whether communication takes over half at every batch that was looked at."""
+        return self.spans == ((self.least, None),)
+
+    @property
+    def below(self) -> int | None:
+        """The batch below which it does; None if it does at some other batch, or at none."""
+        return self.spans[0][1] if len(self.spans) == 1 and self.spans[0][0] == self.least else None
 
 
 @dataclass(frozen=True)
@@ -133,43 +146,48 @@ def takeover(nodes: Sequence[int], share: np.ndarray) -> Takeover:
         if place == 0 or here == BOUND:
             return Takeover(count)
         before, there = nodes[place - 1], share[place - 1]
+        if count - before == 1:
+            return Takeover(count)  # there is no count between them
         part = (BOUND - there) / (here - there)
         return Takeover(math.exp(math.log(before) + part * math.log(count / before)), between=True)
     return Takeover(None)
 
 
 def thresholds(nodes: Sequence[int], least: Sequence[int], shares: Shares) -> tuple[Threshold, ...]:
-    """The batch below which communication takes over half of a step, at each count: powers of two, then bisection.
+    """The batches at which communication takes over half of a step, at each count: powers of two, then bisection.
 
     Parameters
     ----------
     least
-        The smallest batch of each count that gives every rank a sample.
+        The smallest batch of each count that gives every rank something to do.
     """
     grids = [_powers(one) for one in least]
     asked = [(place, batch) for place, grid in enumerate(grids) for batch in grid]
     told = iter(shares(asked) >= BOUND)
     bound = [[bool(next(told)) for _ in grid] for grid in grids]
-    spans: dict[int, tuple[int, int]] = {}
-    found: dict[int, Threshold] = {}
-    for place, (grid, over) in enumerate(zip(grids, bound, strict=True)):
-        if over[-1]:
-            found[place] = Threshold(nodes[place], None)
-        elif not any(over):
-            found[place] = Threshold(nodes[place], grid[0], least=True)
-        else:
-            last = max(index for index, there in enumerate(over) if there)
-            spans[place] = (grid[last], grid[last + 1])
+    # Between these two batches of a count it begins, or ends, that communication takes over half.
+    edges = [
+        (place, grid[at - 1], grid[at], over[at])
+        for place, (grid, over) in enumerate(zip(grids, bound, strict=True))
+        for at in range(1, len(grid))
+        if over[at] != over[at - 1]
+    ]
     for _ in range(_BISECTIONS):
-        open_ = {place: span for place, span in spans.items() if span[1] - span[0] > 1}
+        open_ = [at for at, (_, low, high, _) in enumerate(edges) if high - low > 1]
         if not open_:
             break
-        middles = [(place, (low + high) // 2) for place, (low, high) in open_.items()]
-        for (place, middle), share in zip(middles, shares(middles), strict=True):
-            low, high = open_[place]
-            spans[place] = (middle, high) if share >= BOUND else (low, middle)
-    found |= {place: Threshold(nodes[place], high) for place, (_, high) in spans.items()}
-    return tuple(found[place] for place in range(len(nodes)))
+        middles = [(edges[at][0], (edges[at][1] + edges[at][2]) // 2) for at in open_]
+        for at, (_, middle), share in zip(open_, middles, shares(middles), strict=True):
+            place, low, high, begins = edges[at]
+            edges[at] = (place, low, middle, begins) if (share >= BOUND) == begins else (place, middle, high, begins)
+    found = []
+    for place, (count, grid, over) in enumerate(zip(nodes, grids, bound, strict=True)):
+        of_count = [(high, begins) for where, _, high, begins in edges if where == place]
+        starts = [grid[0]] * over[0] + [high for high, begins in of_count if begins]
+        stops: list[int | None] = [high for high, begins in of_count if not begins]
+        stops += [None] * over[-1]
+        found.append(Threshold(count, grid[0], tuple(zip(starts, stops, strict=True))))
+    return tuple(found)
 
 
 def _powers(least: int) -> list[int]:

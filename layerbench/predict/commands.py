@@ -37,9 +37,8 @@ FOLDER = "predict"
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
-    default="data",
-    show_default=True,
-    help="data splits the batch, model the outputs; best chooses for each layer and count.",
+    help="data splits the batch, model the outputs; best chooses for each layer and count.  [default: the run's, or "
+    "data]",
 )
 @click.option(
     "--overlap",
@@ -80,7 +79,7 @@ def predict_command(
     from_run: Path | None,
     batch: int | None,
     scaling: Scaling | None,
-    layout: LayoutOption,
+    layout: LayoutOption | None,
     overlap: float,
     efficiency: float | None,
     dtype: DType | None,

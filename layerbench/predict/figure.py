@@ -29,6 +29,15 @@ _MOST_IN_A_ROW = 3
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BAND = 0.18
 
+_BESIDE = 0.75
+"""Inches of a panel's width that are not its axis."""
+
+_AXIS_ROOM = 1.12
+"""How much longer the axis of nodes is than the counts on it reach."""
+
+_CHARACTER, _GAP = 0.077, 0.05
+"""Inches of a digit on it, and between two numbers."""
+
 
 def draw(found: Prediction) -> Any:
     """Draw a prediction.
@@ -47,7 +56,7 @@ def draw(found: Prediction) -> Any:
 def _draw(found: Prediction) -> Any:
     from matplotlib.figure import Figure
 
-    kinds, measured = found.kinds, points(found.question)
+    kinds, measured = found.kinds, points(found.question, found.steps())
     columns = min(_MOST_IN_A_ROW, len(kinds))
     rows = -(-len(kinds) // columns)
     name = textwrap.shorten(title(found), _TITLE_CHARACTERS, placeholder=" …")
@@ -92,8 +101,9 @@ def _panel(axes: Any, found: Prediction, kind: str, measured: Sequence[Point]) -
     look = marks.look(kind, found.kinds)
     shown = [*(value for row in rows for value in (row.low, row.high)), *(point.seconds for point in measured)]
     unit, scale = _unit(min(shown), max(shown))
-    least = 0.045 if len(found.kinds) == 1 else 0.045 * 2.2
-    node_axis(axes, [row.nodes for row in rows], least)
+    node_axis(axes, [row.nodes for row in rows])
+    named = _named([row.nodes for row in rows], WIDTH / min(_MOST_IN_A_ROW, len(found.kinds)) - _BESIDE)
+    axes.set_xticks(named, [str(count) for count in named])
     log_axis(axes.yaxis, (min(shown) / scale, max(shown) / scale), pad=1.25, most=7)
     _curve(axes, rows, look.colour, scale, kind)
     for placement in ("measured", "emulated"):
@@ -104,6 +114,21 @@ def _panel(axes: Any, found: Prediction, kind: str, measured: Sequence[Point]) -
     layers = sum(layer.kind == kind for layer in found.question.layers)
     axes.set_title(kind if layers == 1 else f"{kind} ({layers:,} layers)")
     axes.set_ylabel(f"time of a step ({unit})")
+
+
+def _named(counts: Sequence[int], inches: float) -> list[int]:
+    """The counts whose numbers do not touch on an axis so wide, from the largest down; the smallest always."""
+    scale = inches / (_AXIS_ROOM * math.log(counts[-1] / counts[0])) if len(counts) > 1 else 0.0
+    kept = [counts[-1]]
+
+    def apart(low: int, high: int) -> bool:
+        width = _CHARACTER * (len(str(low)) + len(str(high))) / 2
+        return scale * math.log(high / low) >= width + _GAP
+
+    for count in reversed(counts[1:-1]):
+        if apart(count, kept[-1]) and apart(counts[0], count):
+            kept.append(count)
+    return sorted({counts[0], *kept})
 
 
 def _curve(axes: Any, rows: Sequence[TypeRow], colour: str, scale: float, kind: str) -> None:

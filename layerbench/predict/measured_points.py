@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from layerbench.predict.prediction import Row
 from layerbench.predict.question import Question
 from layerbench.records import Placement
 
@@ -19,9 +21,16 @@ class Point(NamedTuple):
     placement: Placement
 
 
-def points(question: Question) -> list[Point]:
+def points(question: Question, predicted: Iterable[Row] = ()) -> list[Point]:
     """Those of a question's run; none where something else was asked for, such as another batch,
-    other layers, or another machine."""
+    other layers, or another machine.
+
+    Parameters
+    ----------
+    predicted
+        Rows of the prediction beside which they are drawn: counts at which the run had a layer in another layout are
+        left out, as may be where each chose the best.
+    """
     run = question.run
     if run is None or question.carried_from is not None:
         return []
@@ -47,8 +56,15 @@ def points(question: Question) -> list[Point]:
         kind for kind, names in own.items() if names == {one.name for one in run.manifest.layers if one.kind == kind}
     }
     types = layer_types(columns.of_records(run.path, run.manifest, list(run.records)))
+    layouts = {(row.layer, row.nodes): row.layout for row in predicted}
+    otherwise = {
+        (record.kind, record.nodes)
+        for record in run.records
+        if record.ranks > 1 and layouts.get((record.layer, record.nodes), record.layout) != record.layout
+    }
     rows = types[types["complete"] & types["kind"].isin(whole) & types["nodes"].isin(question.nodes)]
     return [
         Point(str(row.kind), int(row.nodes), row.seconds, row.ci_low, row.ci_high, row.placement)
         for row in row_tuples(rows)
+        if (row.kind, row.nodes) not in otherwise
     ]

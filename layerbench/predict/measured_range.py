@@ -20,7 +20,7 @@ class Range:
     Attributes
     ----------
     nodes
-        The largest count that was measured; None where none was.
+        The largest count that was measured, or else over which the network was; None where nothing was.
     macs
         Of each layer that was timed, without its name: the least and most MACs of a pass.
     """
@@ -37,7 +37,7 @@ class Range:
             records = question.run.records
             observations += of_records(question.run.manifest, records, question.dtype)
             counts = [one.nodes for one in records if one.status == "ok" and one.placement == "measured"]
-        elif question.machine.between is not None:
+        if not counts and question.machine.between is not None:
             counts = [-(-one.ranks // question.ranks_per_node) for one in question.machine.between.sweeps]
         macs: dict[AnyLayer, tuple[int, int]] = {}
         for one in observations:

@@ -30,7 +30,10 @@ def notes(found: Prediction) -> list[str]:
             "passes of the layers before, in the model layout a layer's own backward_weights."
         )
     if question.layout == "best":
-        told.append("Layouts are chosen over the whole chain of layers, with what it costs to change between them.")
+        searched = ", by search from layer to layer because of the overlap" if question.overlap > 0 else ""
+        told.append(
+            f"Layouts are chosen over the whole chain of layers, with what it costs to change between them{searched}."
+        )
     if question.scaling == "weak":
         told.append("Weak scaling: n nodes do n times the work; times are of a step of all of them.")
     told += _beyond(found)

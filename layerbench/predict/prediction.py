@@ -16,7 +16,7 @@ from layerbench.predict.evidence import Observation, carried, of_kernels, of_rec
 from layerbench.predict.exchanges import ExchangeTimes, Measured
 from layerbench.predict.exchanges import of_run as measured_exchanges
 from layerbench.predict.layer_times import LayerTimes, Model, Place
-from layerbench.predict.layouts import LAYOUTS, InLayouts, Steps, chosen, steps
+from layerbench.predict.layouts import LAYOUTS, InLayouts, Steps, chosen, refined, steps
 from layerbench.predict.measured_range import Range
 from layerbench.predict.network_times import NetworkTimes, collective
 from layerbench.predict.pass_times import PassTimes, Source
@@ -38,6 +38,8 @@ class Row(NamedTuple):
         Whether it lies beyond 8 times what was measured.
     idle_ranks
         Ranks that have no sample, or no output: the time is that of the others.
+    batch
+        Samples over all nodes.
     """
 
     layer: str
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     layout: Layout
     extrapolated: bool
     idle_ranks: int
+    batch: int
 
 
 class TypeRow(NamedTuple):
@@ -148,11 +151,11 @@ def predict(question: Question, *, each_layer: bool = False) -> Prediction:
     """
     model, measured = model_of(question, Draws(question.seed))
     places = [Place(count, question.batch) for count in question.nodes]
-    found, by_layout = _steps(question, model, places)
+    plain, _ = model_of(question, Draws(question.seed, 0))
+    found, by_layout = _steps(question, model, plain, places)
     known = Range.of(question)
     rows = tuple(_rows(question, found, known))
     types, groups = _types(question, found, rows)
-    plain, _ = model_of(question, Draws(question.seed, 0))
     return Prediction(
         question=question,
         rows=rows,
@@ -210,26 +213,23 @@ def model_of(
     return Model(passes, ExchangeTimes(network, measured, draws), question.dtype, question.scaling), measured
 
 
-def _steps(question: Question, model: Model, places: Sequence[Place]) -> tuple[Steps, dict[str, Steps]]:
-    """The steps in the layout that was asked for, and in each layout that was looked at."""
+def _steps(question: Question, model: Model, plain: Model, places: Sequence[Place]) -> tuple[Steps, dict[str, Steps]]:
+    """The steps in the layout that was asked for, and in each that was looked at; ``plain`` is without replicas."""
     wanted: Sequence[Layout] = LAYOUTS if question.layout == "best" else (question.layout,)
     times: InLayouts = {layout: [model.layer(layer, layout, places) for layer in question.layers] for layout in wanted}
 
     def of(layouts: Sequence[Sequence[Layout]]) -> Steps:
         return steps(times, layouts, model, places, question.overlap)
 
-    found: dict[str, Steps] = {layout: of([[layout] * len(places) for _ in question.layers]) for layout in wanted}
+    pure = {layout: [[layout] * len(places) for _ in question.layers] for layout in wanted}
+    found: dict[str, Steps] = {layout: of(layouts) for layout, layouts in pure.items()}
     if question.layout != "best":
         return found[question.layout], found
-    best = [list(of_layer) for of_layer in chosen(times, model, places)]
+    best = chosen(times, model, places)
     if question.overlap > 0:
-        # Layouts are chosen without overlap, which hides gradients better than activations.
-        mixed = of(best)
-        for column in range(len(places)):
-            quickest = min(wanted, key=lambda layout: float(found[layout].total[0, column]))
-            if found[quickest].total[0, column] < mixed.total[0, column]:
-                for of_layer in best:
-                    of_layer[column] = quickest
+        # Dynamic programming knows no overlap, which hides gradients better than activations.
+        known = {layout: [plain.layer(layer, layout, places) for layer in question.layers] for layout in wanted}
+        best = refined(known, [best, *pure.values()], plain, places, question.overlap)
     found["best"] = of(best)
     return found["best"], found
 
@@ -257,6 +257,7 @@ def _rows(question: Question, found: Steps, known: Range) -> Iterator[Row]:
                     layout,
                     beyond,
                     share.idle_ranks,
+                    share.batch,
                 )
 
 
@@ -326,7 +327,13 @@ def _answers(question: Question, name: str, members: Sequence[int], found: Steps
                     whole[there] += times.in_step[0] + times.exchange[0]
         return np.divide(exchanged, whole, out=np.zeros(len(asked)), where=whole > 0)
 
-    least = [question.ranks_per_node * (nodes[place] if scaling == "strong" else 1) for place in apart]
+    # Only in the data layout a rank needs a sample of its own.
+    least = [
+        question.ranks_per_node * (nodes[place] if scaling == "strong" else 1)
+        if any(found.layouts[index][place] == "data" for index in members)
+        else 1
+        for place in apart
+    ]
     return Answers(
         name=name,
         best=best,

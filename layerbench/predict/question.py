@@ -13,7 +13,9 @@ from layerbench import store, suite
 from layerbench.errors import UsageError
 from layerbench.layers import AnyLayer, DType
 from layerbench.machine import Machine
+from layerbench.plan import MAX_RANKS
 from layerbench.records import LayoutOption, Manifest, Record, Scaling
+from layerbench.report.describe import node_counts
 from layerbench.suite_format import printable, shown
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 SAME_MACHINE = 1.5
 """By which factor the peak of a run's ranks may differ from that of the machine it was made on, as a profile has it."""
+
+LARGEST = 2**31 - 1
+"""Of a batch, as elsewhere, and of the ranks of a node."""
+
+LEAST_EFFICIENCY = 1e-6
+"""Part of the roofline below which no kernel is."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,18 @@ class Question:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= 1:  # also NaN
             raise UsageError(f"--overlap {self.overlap:g}: expected a number from 0 (nothing is hidden) to 1")
-        if self.efficiency is not None and not 0 < self.efficiency <= 1:
-            raise UsageError(f"--efficiency {self.efficiency:g}: expected a part of the roofline, above 0 and up to 1")
+        if self.efficiency is not None and not LEAST_EFFICIENCY <= self.efficiency <= 1:
+            raise UsageError(
+                f"--efficiency {self.efficiency:g}: expected a part of the roofline, from {LEAST_EFFICIENCY:f} to 1"
+            )
         for option, value in (("--batch", self.batch), ("--ranks-per-node", self.ranks_per_node)):
-            if value < 1:
-                raise UsageError(f"{option} {value}: expected a whole number of at least 1")
+            if not 1 <= value <= LARGEST:
+                raise UsageError(f"{option} {value}: expected a whole number from 1 to {LARGEST}")
+        if (ranks := max(self.nodes, default=0) * self.ranks_per_node) > MAX_RANKS:
+            raise UsageError(
+                f"--ranks-per-node {self.ranks_per_node}: more than {MAX_RANKS} ranks, here {ranks}, are refused as a "
+                "typing mistake"
+            )
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: expected a whole number of at least 0")
         if self.dtype not in self.machine.peak:
@@ -104,7 +119,7 @@ def asked(
     from_run: Path | None = None,
     batch: int | None = None,
     scaling: Scaling | None = None,
-    layout: LayoutOption = "data",
+    layout: LayoutOption | None = None,
     overlap: float = 0.0,
     dtype: DType | None = None,
     ranks_per_node: int | None = None,
@@ -114,7 +129,7 @@ def asked(
 ) -> Question:
     """What a user asked for, with all that was left open filled in.
 
-    From a run come its suite, batch, scaling, dtype, ranks per node and machine. Without one, the machine is
+    From a run come its suite, batch, scaling, layout, dtype, ranks per node and machine. Without one, the machine is
     ``this-machine``, the batch the suite's, and the ranks of a node the machine's.
 
     Raises
@@ -137,7 +152,7 @@ def asked(
         nodes=tuple(sorted(set(nodes))),
         batch=batch if batch is not None else options.batch if options else usual,
         scaling=scaling or (options.scaling if options else "strong"),
-        layout=layout,
+        layout=layout or (options.layout if options else "data"),
         overlap=overlap,
         dtype=dtype,
         ranks_per_node=(
@@ -156,12 +171,20 @@ def asked(
 
 def _run(path: Path) -> Run:
     stored = store.load(path)
-    if not any(record.status == "ok" for record in stored.records):
+    # Where ranks share cores, their times show the machine running out, and not what a shard of that size takes.
+    shared = sorted({record.nodes for record in stored.records if record.oversubscribed})
+    records = [record for record in stored.records if not record.oversubscribed]
+    if not any(record.status == "ok" for record in records):
+        why = " but those whose ranks shared cores (--oversubscribe)" if shared else ""
         raise UsageError(
-            f"{printable(str(path))} has no record that is ok, so nothing to calibrate on: complete it with layerbench "
-            "run --resume, or leave --from out"
+            f"{printable(str(path))} has no record that is ok{why}, so nothing to calibrate on: complete it with "
+            "layerbench run --resume, or leave --from out"
         )
-    return Run(path, stored.manifest, stored.records, tuple(map(printable, stored.warnings)))
+    warnings = list(map(printable, stored.warnings))
+    if shared:
+        counts = node_counts(shared)
+        warnings.append(f"On {counts} of the run ranks shared cores (--oversubscribe): these times are not used.")
+    return Run(path, stored.manifest, records, tuple(warnings))
 
 
 def _layers(run: Run | None, suite_name: str | None, pattern: str) -> tuple[str, tuple[AnyLayer, ...], int]:
@@ -198,9 +221,22 @@ def _check_same_suite(run: Run, asked_for: suite.Suite) -> None:
 
 
 def _elsewhere(run: Run, machine: Machine) -> Machine | None:
-    """Where a run was made, if it was not on this machine: another device, or another peak."""
+    """Where a run was made, if it was not on this machine: another device, or another peak.
+
+    Raises
+    ------
+    UsageError
+        If it was made on another device, and has not measured of what peak and bandwidth its kernels reach a part.
+    """
     roofline = run.manifest.roofline
     if roofline is None or not roofline.flops or not roofline.bandwidth:
+        devices = {record.device for record in run.records if record.status == "ok"}
+        if devices - {machine.device}:
+            raise UsageError(
+                f"--machine {machine.name} is another device ({machine.device}) than {printable(str(run.path))} was "
+                f"made on ({', '.join(sorted(devices))}), and that run has no measured peak and bandwidth from which "
+                "to carry its times over: name the machine it was made on, or leave --from out"
+            )
         return None
     peak = machine.peak.get(roofline.dtype)
     alike = peak is not None and abs(math.log(peak.value / roofline.flops)) <= math.log(SAME_MACHINE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layerbench import units
 from layerbench.layers import PASSES
-from layerbench.predict.answers import LARGEST_BATCH, Answers, Threshold
+from layerbench.predict.answers import Answers, Threshold
 from layerbench.predict.notes import notes
 from layerbench.predict.prediction import Prediction, Row, TypeRow
 from layerbench.report.cells import flat, percent
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 EXTRAPOLATED = "*"
 
+MOST_COUNTS = 8
+"""Node counts that a title names one by one."""
+
 _LETTERS = {"data": "D", "model": "M"}
 
 
 def title(found: Prediction) -> str:
-    """``alexnet on blue-waters-xk7: a training step on 1, 2 and 4 nodes``."""
+    """``alexnet on blue-waters-xk7: a training step on 1, 2 and 4 nodes``; many counts are ``1 to 4,096 nodes``."""
     question = found.question
-    return flat(f"{question.suite} on {question.machine.name}: a training step on {node_counts(question.nodes)}")
+    counts = question.nodes
+    told = node_counts(counts) if len(counts) <= MOST_COUNTS else f"{counts[0]:,} to {counts[-1]:,} nodes"
+    return flat(f"{question.suite} on {question.machine.name}: a training step on {told}")
 
 
 def settings(found: Prediction) -> list[str]:
@@ -62,7 +67,7 @@ def print_prediction(found: Prediction, console: Console, *, layers: bool = Fals
     if any(answers.thresholds for answers in found.of_types):
         _say(console, "")
         split = f", layers split as at batch {found.question.batch:,}" if found.question.layout == "best" else ""
-        _say(console, f"Batch below which communication takes over half of the step{split}", "bold")
+        _say(console, f"Batches at which communication takes over half of the step{split}", "bold")
         _print(console, _thresholds(found.of_layers if layers else found.of_types))
     if found.question.layout == "best":
         _say(console, "")
@@ -144,10 +149,16 @@ def _thresholds(answers: Sequence[Answers]) -> Table:
 
 
 def threshold(found: Threshold) -> str:
-    """A batch, or that there is none."""
-    if found.least:
-        return "none"
-    return f"> {units.count(LARGEST_BATCH)}" if found.batch is None else units.count(found.batch)
+    """The batches, in words: ``none``, ``all``, ``< 89``, ``≥ 2.1 k``."""
+    if found.always:
+        return "all"
+    return ", ".join(_span(found.least, *span) for span in found.spans) or "none"
+
+
+def _span(least: int, first: int, beyond: int | None) -> str:
+    if beyond is None:
+        return f"≥ {units.count(first)}"
+    return f"< {units.count(beyond)}" if first == least else f"{units.count(first)} to {units.count(beyond - 1)}"
 
 
 def _layouts(found: Prediction) -> Table:

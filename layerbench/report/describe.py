@@ -51,7 +51,9 @@ def heading(manifest: Manifest) -> str:
 def settings(run: RunColumns) -> list[str]:
     """How it was run, most important first: scaling and batch, dtype, kernels, threads, processor."""
     options = run.manifest.options
-    batch = f"batch {options.batch:,} " + ("over all nodes" if options.scaling == "strong" else "on each node")
+    # Where outputs are split, every node has the samples of all.
+    each = "on each node" if options.layout == "data" else "times the nodes"
+    batch = f"batch {options.batch:,} " + ("over all nodes" if options.scaling == "strong" else each)
     told = [
         f"{options.scaling} scaling, {batch}",
         options.dtype,

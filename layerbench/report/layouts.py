@@ -35,9 +35,9 @@ def _cell(choice: LayoutChoice | None) -> str:
 
 
 def reasons(manifest: Manifest) -> list[str]:
-    """Why, a line for each layer and count that is not in the data layout."""
+    """Why, a line for each layer and count that is not in the data layout, or not in the one that is quicker."""
     return [
         f"{choice.layer} on {describe.plural(choice.nodes, 'node')}: {choice.why}"
         for choice in manifest.layouts
-        if choice.layout != "data"
+        if choice.needs_telling
     ]

@@ -191,7 +191,10 @@ def _arithmetic(tables: Tables, nodes: int) -> str:
     figures: dict[str, Spread] = spread.by_kind(steps["kind"], own)
     told = describe.listed([f"{figures[kind]} of {kind}" for kind in TYPES if kind in figures])
     what = "of gradient" if (steps["layout"] == "data").all() else "that is exchanged"
-    return f"A rank with a batch of {int(steps['local_batch'].max()):,} has {told} training MACs for each byte {what}"
+    # Layers that are split by outputs have the whole batch on every rank, and others, beside them, a part of it.
+    batches = sorted({int(batch) for batch in steps["local_batch"]})
+    batch = " to ".join(f"{one:,}" for one in dict.fromkeys((batches[0], batches[-1])))
+    return f"A rank with a batch of {batch} has {told} training MACs for each byte {what}"
 
 
 def _seconds(row: Any) -> Interval:

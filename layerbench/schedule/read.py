@@ -10,7 +10,8 @@ A table has a row for each node count that a job may take::
 Columns stand in any order and further ones are ignored. Without a column ``type`` a job's type is its name. Instead of
 ``seconds`` there may be ``throughput`` and ``work``: work in any unit, throughput in that unit a second. JSON is a list
 of objects with these keys. Of predicted times (``layer``, ``part``, ``nodes``, ``seconds``) each layer is a job: its
-rows of part ``step``, its type the layer's ``kind`` if that is told, else its name.
+rows of part ``step``, its type the layer's ``kind`` if that is told, else its name. If they tell the ``batch`` over all
+nodes and it differs from count to count, as in weak scaling, all times are made those of the least batch.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MAX_FILE_BYTES = 2**29
 MAX_NAME_LENGTH = 256
 
 _OWN = ("job", "type", "nodes", "seconds", "throughput", "work")
-_PREDICTED = ("layer", "kind", "nodes", "seconds", "throughput", "work")
+_PREDICTED = ("layer", "kind", "nodes", "seconds", "throughput", "work", "batch")
 """The columns of a :class:`_Row` as a table of one's own names them, and as predicted times do."""
 
 _EXPECTED = "job, nodes and seconds (or throughput and work), and type if need be"
@@ -80,6 +81,7 @@ class _Row(NamedTuple):
     seconds: object
     throughput: object
     work: object
+    batch: object = None
 
 
 @dataclass(frozen=True)
@@ -263,9 +265,12 @@ def _jobs(rows: Iterable[_Row], source: _Source) -> list[Job]:
     """The jobs of all rows, each in the place of its first."""
     types: dict[str, tuple[str, int]] = {}
     curves: dict[str, dict[int, tuple[float, int]]] = {}
+    batches: dict[str, dict[int, float]] = {}
     for row in rows:
         try:
             name, type_, count, seconds = _told(row)
+            if not _is_missing(row.batch):
+                batches.setdefault(name, {})[count] = _positive(row.batch, "batch")
         except ValueError as error:
             raise source.wrong(str(error), row.number) from None
         known, first = types.setdefault(name, (type_, row.number))
@@ -286,10 +291,14 @@ def _jobs(rows: Iterable[_Row], source: _Source) -> list[Job]:
         raise source.wrong(
             "has no jobs: expected a row for each node count that a job may take (of predicted times, of part step)"
         )
-    return [
-        Job.of(name, types[name][0], ((count, seconds) for count, (seconds, _) in curve.items()))
-        for name, curve in curves.items()
-    ]
+    return [Job.of(name, types[name][0], _of_one_batch(curve, batches.get(name, {}))) for name, curve in curves.items()]
+
+
+def _of_one_batch(curve: dict[int, tuple[float, int]], batch: dict[int, float]) -> Iterator[tuple[int, float]]:
+    """A curve's counts and seconds, all of the least batch among them if every count tells its own."""
+    least = min(batch.values(), default=0.0)
+    for count, (seconds, _) in curve.items():
+        yield count, seconds * least / batch[count] if len(batch) == len(curve) else seconds
 
 
 def _told(row: _Row) -> tuple[str, str, int, float]:

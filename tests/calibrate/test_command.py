@@ -55,6 +55,20 @@ def test_this_machine_is_measured_and_its_profile_predicts_what_was_measured(lay
     assert "messages and collectives over 2 ranks" in done.stderr
 
 
+@pytest.mark.mpi
+@pytest.mark.usefixtures("mpiexec")
+def test_a_profile_says_that_ranks_shared_cores(layerbench: Layerbench, tmp_path: Path) -> None:
+    path = tmp_path / "crowded.toml"
+    threads = len(usable_cores()) // 2 + 1
+    asked = ("--ranks", "2", "--threads-per-rank", str(threads), "--oversubscribe", "--output", path)
+    done = layerbench("calibrate", *QUICK, *asked)
+    assert done.returncode == 0, done.stderr
+    assert "oversubscribed: there were more threads than cores, and their times" in done.stderr
+    between = load(str(path)).between
+    assert between is not None
+    assert between.source == "measured over 2 ranks; there were more threads than cores"
+
+
 def test_without_mpi_the_rest_is_written_and_the_network_is_said_to_be_missing(
     layerbench: Layerbench, tmp_path: Path
 ) -> None:

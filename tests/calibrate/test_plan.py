@@ -37,7 +37,24 @@ def test_fewer_ranks_may_be_asked_for() -> None:
 
 
 def test_more_ranks_than_cores_need_oversubscribe() -> None:
-    assert planned(ranks=9, oversubscribe=True).between == World(9, 9)
+    found = planned(ranks=9, oversubscribe=True)
+    assert found.between == World(9, 9)
+    assert found.crowded
+
+
+@pytest.mark.parametrize(
+    ("asked", "crowded"),
+    [
+        ({}, False),
+        ({"ranks": 4, "threads_per_rank": 2}, False),
+        ({"ranks": 5, "threads_per_rank": 2, "oversubscribe": True}, True),
+        ({"hosts": ["a", "b"], "ranks_per_node": 8}, False),
+        ({"hosts": ["a", "b"], "ranks_per_node": 9, "oversubscribe": True}, True),
+        ({"hosts": ["a", "b"], "threads_per_rank": 9, "oversubscribe": True}, True),
+    ],
+)
+def test_more_threads_than_cores_are_known(asked: dict[str, Any], crowded: bool) -> None:
+    assert planned(**asked).crowded == crowded
 
 
 @pytest.mark.parametrize(

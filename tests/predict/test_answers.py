@@ -33,6 +33,8 @@ def test_where_communication_takes_over_is_interpolated_between_counts() -> None
     assert found.between
     assert found.nodes == pytest.approx(4.0)
     assert answers.takeover((2, 4), np.array([0.6, 0.8])) == answers.Takeover(2)
+    # There is no count between one node and two.
+    assert answers.takeover((1, 2, 4), np.array([0.0, 0.7, 0.8])) == answers.Takeover(2)
     assert answers.takeover((1, 2, 4), np.array([0.0, 0.5, 0.8])) == answers.Takeover(2)
     assert answers.takeover((1, 2), np.array([0.0, 0.4])) == answers.Takeover(None)
 
@@ -47,17 +49,24 @@ def test_thresholds_are_found_to_a_sample_or_nearly(truths: list[int], least: in
     found = answers.thresholds(range(2, 2 + len(truths)), [least] * len(truths), shares)
     for truth, one in zip(truths, found, strict=True):
         if truth <= least:
-            assert one.least
-        elif truth > answers.LARGEST_BATCH:
-            assert one.batch is None
+            assert one.spans == ()
+        elif truth > 2 * answers.LARGEST_BATCH:
+            assert one.always
+        elif one.below is None:
+            assert one.always
+            assert truth > answers.LARGEST_BATCH
         else:
-            assert one.batch is not None
-            assert not one.least
-            assert truth <= one.batch <= truth * (1 + 2**-11) + 1
+            assert truth <= one.below <= truth * (1 + 2**-11) + 1
 
 
-def test_the_batch_is_that_beyond_which_communication_never_takes_over_again() -> None:
+def test_communication_may_take_over_above_a_batch_or_between_two() -> None:
+    """Where outputs are split, activations grow with the batch, and the reading of weights does not."""
+
     def shares(asked: Sequence[tuple[int, int]]) -> np.ndarray:
-        return np.array([0.9 if batch in range(100, 301) else 0.1 for _, batch in asked])
+        taken = [range(1000, 2**30), range(100, 301), [*range(1, 10), *range(700, 2**22)]]
+        return np.array([0.9 if batch in taken[place] else 0.1 for place, batch in asked])
 
-    assert answers.thresholds((2,), [2], shares)[0].batch == 301
+    above, between, outside = answers.thresholds((2, 4, 8), [2, 2, 2], shares)
+    assert (above.spans, above.below, above.always) == (((1000, None),), None, False)
+    assert (between.spans, between.below) == (((100, 301),), None)
+    assert outside.spans == ((2, 10), (700, None))

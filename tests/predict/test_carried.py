@@ -77,7 +77,7 @@ def test_at_the_roofline_the_lstm_is_communication_bound_at_eight_nodes_and_batc
             suite="alexnet", layers=loaded.layers, machine=machine, nodes=(1, 8), batch=128, efficiency=efficiency
         )
         (lstm,) = (one for one in predict(asked).of_types if one.name == "lstm")
-        found = lstm.thresholds[-1].batch
+        found = lstm.thresholds[-1].below
         assert found is not None
         return found
 

@@ -34,24 +34,24 @@ def at_eight(found: Prediction, kind: str) -> Answers:
 
 def test_convolution_is_compute_bound_at_every_batch(found: Prediction) -> None:
     threshold = at_eight(found, "conv").thresholds[-1]
-    assert (threshold.nodes, threshold.least) == (8, True)
+    assert (threshold.nodes, threshold.spans) == (8, ())
 
 
 def test_fully_connected_layers_are_communication_bound_below_some_thousands(found: Prediction) -> None:
     threshold = at_eight(found, "fc").thresholds[-1]
-    assert threshold.batch is not None
-    assert 1000 < threshold.batch < 10_000
+    assert threshold.below is not None
+    assert 1000 < threshold.below < 10_000
 
 
 def test_the_lstm_is_communication_bound_at_small_batches_only(found: Prediction) -> None:
     threshold = at_eight(found, "lstm").thresholds[-1]
-    assert threshold.batch is not None
-    assert 16 < threshold.batch < 512
+    assert threshold.below is not None
+    assert 16 < threshold.below < 512
 
 
 def test_communication_takes_less_than_half_from_the_threshold_on_and_more_below(found: Prediction) -> None:
     for kind in ("fc", "lstm"):
-        batch = at_eight(found, kind).thresholds[-1].batch
+        batch = at_eight(found, kind).thresholds[-1].below
         assert batch is not None
         # One sample of each of the eight ranks less.
         shares = [share(found.question, kind, at) for at in (batch, 2 * batch, batch - 8, batch // 2)]

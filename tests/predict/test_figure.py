@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from layerbench import machine, suite
@@ -54,7 +55,7 @@ def test_what_is_extrapolated_is_dashed_and_joins_the_rest(of_run: Question) -> 
 def test_where_communication_takes_over_is_marked(of_run: Question) -> None:
     made = drawn(of_run)
     assert ["fc:takeover" in artists(panel) for panel in made.axes] == [False, True, False]
-    assert "communication bound\nfrom 1." in made.axes[1].texts[0].get_text()
+    assert "communication bound\nfrom 2 nodes" in made.axes[1].texts[0].get_text()
 
 
 def test_points_are_of_the_same_question_only(of_run: Question) -> None:
@@ -66,8 +67,22 @@ def test_points_are_of_the_same_question_only(of_run: Question) -> None:
     assert {point.kind for point in points(replace(of_run, layers=some))} == {"lstm"}
 
 
+def test_where_each_chose_its_layouts_only_what_was_split_alike_is_drawn(of_run: Question) -> None:
+    run = of_run.run
+    assert run is not None
+    options = msgspec.structs.replace(run.manifest.options, layout="best")
+    best = replace(run, manifest=msgspec.structs.replace(run.manifest, options=options))
+    found = predict(replace(of_run, layout="best", run=best))
+    assert {row.layout for row in found.steps() if row.kind == "fc" and row.nodes > 1} == {"model"}
+    drawn_ = {(point.kind, point.nodes) for point in points(found.question, found.steps())}
+    assert {nodes for kind, nodes in drawn_ if kind == "fc"} == {1}
+    assert {nodes for kind, nodes in drawn_ if kind == "conv"} == {1, 2, 4, 8}
+
+
 @pytest.mark.parametrize(
-    "nodes", [(1,), (1, 2), tuple(2**power for power in range(13)), (3, 5, 7, 4228)], ids=lambda nodes: str(len(nodes))
+    "nodes",
+    [(1,), (1, 2), tuple(2**power for power in range(13)), (3, 5, 7, 4228), (*range(1, 17), 24, 200, 512, 2000, 5000)],
+    ids=lambda nodes: str(len(nodes)),
 )
 @pytest.mark.parametrize("layout", ["data", "best"])
 def test_no_words_touch(nodes: Sequence[int], layout: LayoutOption) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from layerbench.errors import UsageError
 from layerbench.layers import LSTM, PASSES
-from layerbench.machine import KernelPoint, exact
+from layerbench.machine import Exchanged, KernelPoint, Link, exact
 from layerbench.predict.draws import Draws, interval
 from layerbench.predict.layer_times import Place
 from layerbench.predict.prediction import Prediction, model_of, predict
 from layerbench.predict.shard import largest
 from layerbench.records import PARTS, Record
-from tests.predict.made import LAYERS, World, machine, manifest, question
+from tests.predict.made import ALPHA, BETA, LAYERS, World, machine, manifest, question
 
 CONV, FC, RECURRENT = LAYERS[2], LAYERS[5], LAYERS[8]
 
@@ -174,6 +174,14 @@ def test_what_lies_beyond_eight_times_the_range_is_marked() -> None:
     assert not any(row.extrapolated for row in enough.rows)
     more = predict(question((1,), records, batch=8 * 256 + 1))
     assert all(row.extrapolated for row in more.rows)
+
+
+def test_where_no_count_was_measured_the_range_is_that_of_the_network() -> None:
+    records = [record for record in World().records((4, 8), 1) if record.nodes > 1]
+    swept = Exchanged(operation="all_reduce", ranks=2, bytes=1024, seconds=1e-5, low=1e-5, high=1e-5)
+    made = machine(between=Link(alpha=exact(ALPHA), beta=exact(BETA), sweeps=[swept]))
+    found = predict(question((8, 16, 32), records, machine=made))
+    assert {row.nodes for row in found.steps() if row.extrapolated} == {32}
 
 
 def test_weak_scaling_keeps_a_ranks_work() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -83,7 +84,7 @@ def test_a_run_of_another_machine_says_where_it_was_made(made: Path) -> None:
     assert found.carried_from.peak["fp32"].value == pytest.approx(200e9)
 
 
-@pytest.mark.parametrize("efficiency", [0.0, -1.0, 1.5, float("nan")])
+@pytest.mark.parametrize("efficiency", [0.0, 1e-300, -1.0, 1.5, float("nan")])
 def test_an_efficiency_is_a_part_of_the_roofline(efficiency: float) -> None:
     assert "--efficiency" in refused(suite_name="alexnet", machine_name="blue-waters-xk7", efficiency=efficiency)
 
@@ -106,12 +107,61 @@ def test_a_run_without_any_result_is_refused(tmp_path: Path) -> None:
     assert "nothing to calibrate on" in refused(from_run=path)
 
 
+def run_of(path: Path, records: Sequence[Record], **changes: object) -> Path:
+    store.create(path, msgspec.structs.replace(manifest((1, 2)), **changes))
+    with store.Journal(path) as journal:
+        journal.append(records)
+    return path
+
+
+def test_times_of_ranks_that_shared_cores_are_not_used_and_that_is_said(tmp_path: Path) -> None:
+    shared = [
+        msgspec.structs.replace(record, oversubscribed=record.nodes == 4) for record in World().records((1, 2, 4), 4)
+    ]
+    found = asked(nodes=[1, 2], from_run=run_of(tmp_path / "run", shared))
+    assert found.run is not None
+    assert {record.nodes for record in found.run.records} == {1, 2}
+    assert found.run.warnings == (
+        "On 4 nodes of the run ranks shared cores (--oversubscribe): these times are not used.",
+    )
+    only = run_of(tmp_path / "only", [record for record in shared if record.nodes == 4])
+    assert "whose ranks shared cores" in refused(from_run=only)
+
+
+def test_a_run_without_peak_and_bandwidth_is_not_taken_for_one_of_another_device(tmp_path: Path) -> None:
+    path = run_of(tmp_path / "run", World().records((1, 2), 2), roofline=None)
+    message = refused(from_run=path, machine_name="blue-waters-xk7")
+    assert "another device (cuda)" in message
+    assert "made on (host)" in message
+    profile = tmp_path / "mine.toml"
+    profile.write_text(machine.to_toml(question().machine))
+    assert asked(nodes=[1], from_run=path, machine_name=str(profile)).carried_from is None
+
+
+def test_the_layout_is_the_runs_too(tmp_path: Path) -> None:
+    options = manifest((1, 2), layout="model").options
+    path = run_of(tmp_path / "run", World().records((1, 2), 2, layout="model"), options=options)
+    assert asked(nodes=[1], from_run=path).layout == "model"
+    assert asked(nodes=[1], from_run=path, layout="data").layout == "data"
+    assert asked(nodes=[1], suite_name="alexnet", machine_name="h100-cluster").layout == "data"
+
+
 @pytest.mark.parametrize("overlap", [-0.1, 1.1, float("nan"), float("inf")])
 def test_an_overlap_outside_0_to_1_is_refused(overlap: float) -> None:
     assert "--overlap" in refused(from_run=RUN, overlap=overlap)
 
 
-@pytest.mark.parametrize("change", [{"batch": 0}, {"ranks_per_node": 0}, {"seed": -1}, {"dtype": "bf16"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch": 0},
+        {"batch": 2**31},
+        {"ranks_per_node": 0},
+        {"ranks_per_node": 500_001},
+        {"seed": -1},
+        {"dtype": "bf16"},
+    ],
+)
 def test_numbers_out_of_range_and_dtypes_without_a_peak_are_refused(change: dict[str, object]) -> None:
     message = refused(from_run=RUN, **change)
     assert message.startswith("--")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from layerbench.layers import FC
+from layerbench.machine import Link, exact
 from layerbench.predict import text
+from layerbench.predict.answers import Threshold
 from layerbench.predict.notes import notes
 from layerbench.predict.prediction import Prediction, predict
 from tests.predict.made import World, machine, question
@@ -31,9 +35,15 @@ def test_types_answers_and_thresholds_are_printed(calibrated: Prediction) -> Non
     ]
     for words in ("least time on", "knee: efficiency ≥ 50 % up to", "communication bound from", "90 % interval"):
         assert words in told
-    assert "Batch below which communication takes over half of the step" in told
+    assert "Batches at which communication takes over half of the step" in told
     assert "conv1" not in told.split("\n\n")[1]
     assert "backward_weights" in printed(calibrated, layers=True)
+
+
+def test_a_title_names_few_counts_one_by_one_and_of_many_the_ends() -> None:
+    told = [text.title(predict(question(tuple(2**power for power in range(end))))) for end in (8, 13)]
+    assert told[0].endswith("on 1, 2, 4, 8, 16, 32, 64 and 128 nodes")
+    assert told[1].endswith("on 1 to 4,096 nodes")
 
 
 def test_each_type_stands_once_and_marks_stand_at_their_rows(calibrated: Prediction) -> None:
@@ -47,6 +57,26 @@ def test_nothing_is_cut_off_in_a_log(calibrated: Prediction) -> None:
     wide = printed(predict(question(tuple(2**power for power in range(17)), layout="best")))
     assert "…" not in wide
     assert "65,536" in wide
+
+
+def test_batches_at_which_communication_takes_over_are_told_on_the_side_where_they_are() -> None:
+    spans: list[tuple[tuple[int, int | None], ...]] = [(), ((4, None),), ((4, 89),), ((2100, None),), ((9, 24),)]
+    told = [text.threshold(Threshold(4, 4, each)) for each in spans]
+    assert told == ["none", "all", "< 89", "≥ 2.1 k", "9 to 23"]
+    assert text.threshold(Threshold(4, 4, ((4, 10), (700, None)))) == "< 10, ≥ 700"
+
+
+def test_in_the_model_layout_communication_takes_over_at_large_batches() -> None:
+    """Weights are read whatever the batch is, and activations grow with it: few samples leave it compute bound."""
+    slow = machine(between=Link(alpha=exact(2e-6), beta=exact(1 / 2e8)))
+    layers = [FC(name="fc", in_features=4096, out_features=4096)]
+    found = predict(question((1, 16), layout="model", layers=layers, machine=slow))
+    (threshold,) = found.of_types[0].thresholds
+    ((first, beyond),) = threshold.spans
+    assert beyond is None
+    assert threshold.least == 1
+    shares = [predict(replace(found.question, batch=batch)).types[1].share for batch in (first - 1, first)]
+    assert shares[0] < 0.5 <= shares[1]
 
 
 def test_layouts_and_totals_are_printed_for_best() -> None:

@@ -13,7 +13,7 @@ from layerbench.predict.prediction import Prediction, predict
 from layerbench.schedule.read import read_jobs
 from tests.predict.made import World, question
 
-COLUMNS = ["layer", "part", "nodes", "seconds", "low", "high", "kind", "layout", "extrapolated", "idle_ranks"]
+COLUMNS = ["layer", "part", "nodes", "seconds", "low", "high", "kind", "layout", "extrapolated", "idle_ranks", "batch"]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench.layers import PASSES
@@ -52,7 +53,7 @@ def intensity(tables: Tables) -> Twin | None:
     lines = _of_types(tables, numbers) if many else _of_layers(tables, numbers, runs_differ=differs)
     recurrent = bool(numbers[_REREAD].notna().any())
     largest = {int(line.rows["local_batch"].max()) for line in lines}
-    smaller = set(map(int, numbers["local_batch"].unique())) - ({max(largest)} if len(largest) == 1 else set())
+    smaller = _smaller(lines)
     rest = f"; open and smaller: others ({_listed(smaller)})" if smaller else ""
     return Twin(
         name="intensity",
@@ -69,6 +70,12 @@ def intensity(tables: Tables) -> Twin | None:
         figure=_draw(tables, lines, numbers, many=many),
         numbers=numbers,
     )
+
+
+def _smaller(lines: Sequence[_Line]) -> set[int]:
+    """Batches that are not the largest of their line: lines differ in that where layers are split differently."""
+    of_lines = (line.rows["local_batch"] for line in lines)
+    return {int(batch) for batches in of_lines for batch in batches[batches < batches.max()]}
 
 
 def _listed(batches: set[int]) -> str:
@@ -128,7 +135,7 @@ def _draw(tables: Tables, lines: list[_Line], numbers: pd.DataFrame, *, many: bo
         if of_steps:
             _points(panel, y + _REREAD_BELOW, line, _REREAD, style)
     panel.set_xlabel("MACs per byte")
-    return settle(drawn, _entries(tables, numbers, many=many))
+    return settle(drawn, _entries(tables, lines, numbers, many=many))
 
 
 def _points(panel: Any, y: float, line: _Line, value: str, style: Look) -> None:
@@ -157,7 +164,7 @@ def _points(panel: Any, y: float, line: _Line, value: str, style: Look) -> None:
             )
 
 
-def _entries(tables: Tables, numbers: pd.DataFrame, *, many: bool) -> list[Entry]:
+def _entries(tables: Tables, lines: Sequence[_Line], numbers: pd.DataFrame, *, many: bool) -> list[Entry]:
     from matplotlib.lines import Line2D
 
     there = set(map(str, numbers["kind"].unique()))
@@ -165,7 +172,7 @@ def _entries(tables: Tables, numbers: pd.DataFrame, *, many: bool) -> list[Entry
     shapes = []
     if not many:
         shapes.append(("largest batch", "o", PEN.marker, INK))
-        if numbers["local_batch"].nunique() > 1:
+        if _smaller(lines):
             shapes.append(("smaller batches", "o", 3.0, "white"))
     if numbers[_REREAD].notna().any():
         shapes.append(("weights re-read", "|", 6.5, INK))
