@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from layerbench.errors import UsageError
 from layerbench.machine.figures import Figure, exact
@@ -18,6 +18,15 @@ LARGEST = 2**63 - 1
 
 SMALLEST, GREATEST = 1e-30, 1e30
 """Of figures: what is further out is a mistake, and would overflow what is computed of it."""
+
+
+class Range(NamedTuple):
+    """Between what a figure of a machine lies, and its unit in words."""
+
+    least: float
+    most: float
+    unit: str
+
 
 _FIGURE = ("value", "low", "high", "source")
 
@@ -83,13 +92,20 @@ class Entries:
         """A finite number that is greater than 0, or at least ``least``."""
         return self._number(self._present(name), name, least)
 
-    def figure(self, name: str) -> Figure:
+    def figure(self, name: str, range_: Range | None = None) -> Figure:
         """A number, or a table of a number, its interval and its source."""
         value = self._present(name)
-        if not isinstance(value, dict):
-            return exact(self._number(value, name))
-        entries = Entries(value, f"{self.where}: {name}", "a figure", _FIGURE)
-        return entries.measured("value", entries.text("source"))
+        if isinstance(value, dict):
+            entries = Entries(value, f"{self.where}: {name}", "a figure", _FIGURE)
+            found = entries.measured("value", entries.text("source"))
+        else:
+            found = exact(self._number(value, name))
+        if range_ is not None and not range_.least <= found.value <= range_.most:
+            raise UsageError(
+                f"{self.where}: {name}: expected {range_.unit}, from {range_.least:g} to {range_.most:g}, not "
+                f"{shown(found.value)}"
+            )
+        return found
 
     def measured(self, name: str, source: str = "") -> Figure:
         """A number whose interval is in ``low`` and ``high`` beside it; without them it has none."""

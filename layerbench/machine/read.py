@@ -36,7 +36,7 @@ import msgspec
 
 from layerbench.errors import LayerError, UsageError
 from layerbench.layers import DTYPES, PASSES, AnyLayer
-from layerbench.machine.entries import Entries
+from layerbench.machine.entries import Entries, Range
 from layerbench.machine.figures import Exchanged, Fit, KernelPoint, Link, Machine, rate_of
 from layerbench.records import Operation
 from layerbench.suite_format import MAX_FILE_BYTES, printable, shown
@@ -63,6 +63,14 @@ _MACHINE = (
     "within",
     "kernel",
 )
+
+
+DEVICES = ("host", "cuda")
+
+PEAK = Range(1e6, 1e21, "FLOP/s (19.5 TFLOP/s is 19.5e12)")
+RATE = Range(1e3, 1e18, "bytes a second (900 GB/s is 900e9)")
+MOMENT = Range(1e-12, 1.0, "seconds (2 µs is 2e-6)")
+"""Of any machine: what is further out was given in another unit."""
 
 
 def parse(content: bytes, name: str, where: str) -> Machine:
@@ -99,14 +107,14 @@ def parse(content: bytes, name: str, where: str) -> Machine:
         name=name,
         description=entries.text("description"),
         source=entries.text("source"),
-        device=entries.text("device", "host"),
+        device=entries.one_of("device", DEVICES) if "device" in document else "host",
         nodes=entries.whole("nodes") if "nodes" in document else None,
         ranks_per_node=entries.whole("ranks_per_node") if "ranks_per_node" in document else 1,
-        peak={dtype: peaks.figure(dtype) for dtype in DTYPES if dtype in peaks.values},
-        bandwidth=entries.figure("bytes_per_second"),
+        peak={dtype: peaks.figure(dtype, PEAK) for dtype in DTYPES if dtype in peaks.values},
+        bandwidth=entries.figure("bytes_per_second", RATE),
         memory_bytes=entries.number("memory_bytes") if "memory_bytes" in document else None,
         caches=_caches(entries),
-        launch=entries.figure("launch_seconds"),
+        launch=entries.figure("launch_seconds", MOMENT),
         between=None if between is None else _link(between),
         no_network=entries.text("no_network"),
         within=None if within is None else _link(within),
@@ -127,8 +135,8 @@ _LINK = ("alpha_seconds", "bytes_per_second", "source", "sweep", "fit")
 
 def _link(entries: Entries) -> Link:
     return Link(
-        alpha=entries.figure("alpha_seconds"),
-        beta=rate_of(entries.figure("bytes_per_second")),
+        alpha=entries.figure("alpha_seconds", MOMENT),
+        beta=rate_of(entries.figure("bytes_per_second", RATE)),
         source=entries.text("source"),
         sweeps=[_exchanged(each) for each in entries.tables("sweep", _SWEEP)],
         fits=[_fit(each) for each in entries.tables("fit", _FIT)],

@@ -11,7 +11,7 @@ import numpy as np
 
 from layerbench.predict.measured_points import Point, points
 from layerbench.predict.notes import notes
-from layerbench.predict.prediction import Prediction, TypeRow
+from layerbench.predict.prediction import ALL, Prediction, TypeRow
 from layerbench.predict.text import settings, title
 from layerbench.report import marks, style
 from layerbench.report.axes import log_axis, node_axis
@@ -26,6 +26,8 @@ _PANEL = 3.4
 _LINE = 0.2
 _TITLE_CHARACTERS, _HEAD_CHARACTERS, _FOOT_CHARACTERS = 90, 130, 155
 _MOST_IN_A_ROW = 3
+"""Panels; four stand two by two."""
+
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BAND = 0.18
 
@@ -57,7 +59,7 @@ def _draw(found: Prediction) -> Any:
     from matplotlib.figure import Figure
 
     kinds, measured = found.kinds, points(found.question, found.steps())
-    columns = min(_MOST_IN_A_ROW, len(kinds))
+    columns = _columns(len(kinds))
     rows = -(-len(kinds) // columns)
     name = textwrap.shorten(title(found), _TITLE_CHARACTERS, placeholder=" …")
     head = textwrap.wrap(" · ".join(settings(found)), _HEAD_CHARACTERS)
@@ -91,6 +93,10 @@ def _draw(found: Prediction) -> Any:
     return figure
 
 
+def _columns(panels: int) -> int:
+    return 2 if panels == 4 else min(_MOST_IN_A_ROW, panels)
+
+
 def rendered(figure: Any, kind: style.Format) -> bytes:
     """A figure as a file's contents; the same bytes for the same figure and library versions."""
     return style.rendered(figure, kind, style.OVERVIEW, DPI)
@@ -98,11 +104,11 @@ def rendered(figure: Any, kind: style.Format) -> bytes:
 
 def _panel(axes: Any, found: Prediction, kind: str, measured: Sequence[Point]) -> None:
     rows = found.of_kind(kind)
-    look = marks.look(kind, found.kinds)
+    look = marks.Look(INK, "D") if kind == ALL else marks.look(kind, found.kinds)
     shown = [*(value for row in rows for value in (row.low, row.high)), *(point.seconds for point in measured)]
     unit, scale = _unit(min(shown), max(shown))
     node_axis(axes, [row.nodes for row in rows])
-    named = _named([row.nodes for row in rows], WIDTH / min(_MOST_IN_A_ROW, len(found.kinds)) - _BESIDE)
+    named = _named([row.nodes for row in rows], WIDTH / _columns(len(found.kinds)) - _BESIDE)
     axes.set_xticks(named, [str(count) for count in named])
     log_axis(axes.yaxis, (min(shown) / scale, max(shown) / scale), pad=1.25, most=7)
     _curve(axes, rows, look.colour, scale, kind)
@@ -111,8 +117,8 @@ def _panel(axes: Any, found: Prediction, kind: str, measured: Sequence[Point]) -
         if there:
             _points(axes, there, look, scale, f"{kind}:{placement}")
     _takeover(axes, found, kind, scale)
-    layers = sum(layer.kind == kind for layer in found.question.layers)
-    axes.set_title(kind if layers == 1 else f"{kind} ({layers:,} layers)")
+    layers = sum(kind in (layer.kind, ALL) for layer in found.question.layers)
+    axes.set_title(f"{kind} ({layers:,})" if kind == ALL else kind if layers == 1 else f"{kind} ({layers:,} layers)")
     axes.set_ylabel(f"time of a step ({unit})")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from layerbench.predict.prediction import Row
+from layerbench.predict.prediction import ALL, Row
 from layerbench.predict.question import Question
 from layerbench.records import Placement
 
@@ -63,8 +63,19 @@ def points(question: Question, predicted: Iterable[Row] = ()) -> list[Point]:
         if record.ranks > 1 and layouts.get((record.layer, record.nodes), record.layout) != record.layout
     }
     rows = types[types["complete"] & types["kind"].isin(whole) & types["nodes"].isin(question.nodes)]
-    return [
+    found = [
         Point(str(row.kind), int(row.nodes), row.seconds, row.ci_low, row.ci_high, row.placement)
         for row in row_tuples(rows)
         if (row.kind, row.nodes) not in otherwise
     ]
+    return [*found, *_together(found, own)] if len(own) > 1 else found
+
+
+def _together(found: Sequence[Point], kinds: Iterable[str]) -> Iterator[Point]:
+    """The step of all types where each has one; the ends of its interval are the sums of theirs, which is wide."""
+    for nodes in sorted({point.nodes for point in found}):
+        there = [point for point in found if point.nodes == nodes]
+        if {point.kind for point in there} == set(kinds):
+            seconds, low, high = (sum(getattr(point, name) for point in there) for name in ("seconds", "low", "high"))
+            emulated = any(point.placement == "emulated" for point in there)
+            yield Point(ALL, nodes, seconds, low, high, "emulated" if emulated else "measured")

@@ -36,6 +36,8 @@ def notes(found: Prediction) -> list[str]:
         )
     if question.scaling == "weak":
         told.append("Weak scaling: n nodes do n times the work; times are of a step of all of them.")
+    if question.nodes[0] > 1:
+        told.append(f"Efficiency is over {plural(question.nodes[0], 'node')}, the least count that was asked for.")
     told += _beyond(found)
     return told
 
@@ -75,6 +77,8 @@ def _evidence(found: Prediction) -> Iterator[str]:
         if of_it:
             some = " some" if any(len(found.sources[name]) > 1 for name in of_it) else ""
             yield f"For{some} passes of {_all(of_it, found)} the times are those {rest}."
+            if source == "published" and question.efficiency is None and question.dtype != "fp32":
+                yield f"Published times are of fp32: in {question.dtype} the same part of its own peak is assumed."
 
 
 def _counts(found: Prediction, placement: Placement | None = None) -> list[int]:

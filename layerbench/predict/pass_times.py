@@ -16,6 +16,7 @@ from layerbench.predict.efficiency import ClassFit, prior, replaced_name
 from layerbench.predict.evidence import INTERVAL_WIDTH, Observation, anonymous
 from layerbench.predict.published import Estimator, PublishedTimes
 from layerbench.predict.work import Computed, ceilings, kind_of
+from layerbench.predict.work import seconds as at_ceilings
 
 Source = Literal["layer", "class", "published", "processor"]
 """Where a time comes from: the layer and pass itself, others of its type and pass here, published devices, or what
@@ -32,6 +33,9 @@ CARRIED = 0.33
 
 Between the published devices the median error of that is 18 to 22 % (``layerbench kernel-times``, plain).
 """
+
+CARRIED_TO_ANOTHER_KIND = 0.7
+"""The same from a processor to a GPU or back, where libraries and launches are others: an estimate."""
 
 _LEAST_POOL = 20
 """Residuals from which errors are drawn; of fewer, they are normal."""
@@ -55,7 +59,8 @@ class PassTimes:
     estimator
         What published devices say of anything else, or an assumption; None for what is assumed of a processor.
     carried
-        Whether the observations were made on another machine.
+        Standard error, in log seconds, of taking what another machine's kernels reach for this one's; 0 where the
+        observations were made on this one.
     """
 
     def __init__(
@@ -66,9 +71,9 @@ class PassTimes:
         estimator: Estimator | None,
         draws: Draws,
         *,
-        carried: bool = False,
+        carried: float = 0.0,
     ) -> None:
-        self._carried = CARRIED if carried else 0.0
+        self._carried = carried
         self._limits, self._dtype = ceilings(machine, dtype), dtype
         self._draws = draws
         self._published = None if estimator is None else PublishedTimes(estimator, dtype, self._limits)
@@ -145,6 +150,10 @@ class PassTimes:
             if self._carried:
                 moved = moved + self._draws.nested("carried", layer.kind, layer.name, pass_)[:, None] * self._carried
         found: np.ndarray = np.maximum(np.exp(with_estimate(mean, mean + moved)), self._limits.launch)
+        if fit is None:
+            # Of what was not measured no replica is quicker than the roofline; what stays in cache may well be.
+            arithmetic, memory, _ = at_ceilings(computed, pass_, sizes, self._dtype, self._limits)
+            found = np.maximum(found, np.maximum(arithmetic, memory))
         return found
 
 

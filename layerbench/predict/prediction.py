@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from layerbench.layers import PASSES
+from layerbench.machine import Machine
 from layerbench.predict import answers as answered
-from layerbench.predict.answers import Answers
+from layerbench.predict.answers import Answers, Takeover
 from layerbench.predict.draws import Draws, interval
 from layerbench.predict.evidence import Observation, carried, of_kernels, of_records
 from layerbench.predict.exchanges import ExchangeTimes, Measured
@@ -19,12 +20,15 @@ from layerbench.predict.layer_times import LayerTimes, Model, Place
 from layerbench.predict.layouts import LAYOUTS, InLayouts, Steps, chosen, refined, steps
 from layerbench.predict.measured_range import Range
 from layerbench.predict.network_times import NetworkTimes, collective
-from layerbench.predict.pass_times import PassTimes, Source
+from layerbench.predict.pass_times import CARRIED, CARRIED_TO_ANOTHER_KIND, PassTimes, Source
 from layerbench.predict.published import estimator
 from layerbench.predict.question import Question
 from layerbench.predict.run_network import with_network
 from layerbench.predict.work import ceilings
 from layerbench.records import Layout, Part, Record
+
+ALL = "all layers"
+"""What all layer types together are called, where there are several."""
 
 
 class Row(NamedTuple):
@@ -97,7 +101,7 @@ class Prediction:
     rows
         By layer, count and part.
     types
-        By layer type and count.
+        By layer type and count; then of all layers together, with what it costs to change the layout between them.
     totals
         Of all layers together: in the layout that was asked for, and in each if that is ``best``.
     of_types, of_layers
@@ -203,7 +207,7 @@ def model_of(
         observations,
         question.estimator or estimator(machine.device, question.efficiency),
         draws,
-        carried=elsewhere is not None,
+        carried=_carried(elsewhere, machine),
     )
     network = NetworkTimes(machine, question.ranks_per_node, question.collective or collective())
     measured: Sequence[Measured] = ()
@@ -211,6 +215,13 @@ def model_of(
     if run is not None and here and joined and run.manifest.options.ranks_per_node == question.ranks_per_node:
         measured = measured_exchanges(run.manifest, used, network, draws)
     return Model(passes, ExchangeTimes(network, measured, draws), question.dtype, question.scaling), measured
+
+
+def _carried(elsewhere: Machine | None, machine: Machine) -> float:
+    """How far what kernels reach on one machine is from what they reach on another."""
+    if elsewhere is None:
+        return 0.0
+    return CARRIED if elsewhere.device == machine.device else CARRIED_TO_ANOTHER_KIND
 
 
 def _steps(question: Question, model: Model, plain: Model, places: Sequence[Place]) -> tuple[Steps, dict[str, Steps]]:
@@ -269,12 +280,14 @@ def _types(question: Question, found: Steps, rows: Sequence[Row]) -> tuple[tuple
     for index, layer in enumerate(question.layers):
         groups.setdefault(layer.kind, []).append(index)
     groups = dict(sorted(groups.items(), key=lambda item: kind_order(item[0])))
+    if len(groups) > 1:
+        groups[ALL] = list(range(len(question.layers)))
     told = []
     for kind, members in groups.items():
         seconds, exposed = _together(found.step, members), _together(found.exposed, members)
         low, high = interval(seconds)
         efficiency = answered.efficiency(question.nodes, seconds[0], question.scaling)
-        of_kind = [row for row in rows if row.kind == kind and row.part == "step"]
+        of_kind = [row for row in rows if kind in (row.kind, ALL) and row.part == "step"]
         for column, count in enumerate(question.nodes):
             there = [row for row in of_kind if row.nodes == count]
             told.append(
@@ -334,12 +347,35 @@ def _answers(question: Question, name: str, members: Sequence[int], found: Steps
         else 1
         for place in apart
     ]
+    share = exposed[0] / seconds[0]
+    taken = answered.takeover(nodes, share)
+    if taken.between and question.overlap == 0:
+        taken = Takeover(_first_bound(question, members, found, plain, float(taken.nodes or 0)))
     return Answers(
         name=name,
         best=best,
         best_share=part,
         knee=answered.knee(nodes, seconds[0], scaling, answered.KNEE),
         higher_knee=answered.knee(nodes, seconds[0], scaling, answered.HIGHER_KNEE),
-        takeover=answered.takeover(nodes, exposed[0] / seconds[0]),
+        takeover=taken,
         thresholds=answered.thresholds([nodes[place] for place in apart], least, shares) if apart else (),
     )
+
+
+def _first_bound(question: Question, members: Sequence[int], found: Steps, plain: Model, about: float) -> int:
+    """The count, between the two that were asked for around ``about``, from which communication takes half of a step.
+
+    Layers are split there as they are at the larger of the two.
+    """
+    place = next(at for at, count in enumerate(question.nodes) if count > about)
+    low, high = question.nodes[place - 1], question.nodes[place]
+    while high - low > 1:
+        middle = (low + high) // 2
+        exchanged = whole = 0.0
+        for index in members:
+            layout = found.layouts[index][place]
+            times = plain.layer(question.layers[index], layout, [Place(middle, question.batch)])
+            exchanged += float(times.exchange[0, 0])
+            whole += float(times.in_step[0, 0] + times.exchange[0, 0])
+        low, high = (low, middle) if exchanged >= answered.BOUND * whole else (middle, high)
+    return high

@@ -69,7 +69,7 @@ class PublishedTimes:
         below = np.floor(power).astype(int)
         part = power - below
         low = np.array([self._of_power(layer, pass_, int(k)) for k in below])
-        high = np.array([self._of_power(layer, pass_, int(k) + (f > 0)) for k, f in zip(below, part, strict=True)])
+        high = np.array([self._of_power(layer, pass_, int(k) + bool(f > 0)) for k, f in zip(below, part, strict=True)])
         between = low * (1 - part[:, None]) + high * part[:, None]
         return between[:, 0], between[:, 1]
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from layerbench import machine as machines
 from layerbench import store, suite
 from layerbench.errors import UsageError
@@ -141,9 +143,10 @@ def asked(
     options = None if run is None else run.manifest.options
     name, layers, usual = _layers(run, suite_name, filter_)
     if run is not None and machine_name is None:
-        machine = machines.of_run(run.manifest)
+        machine = _with_profile(machines.of_run(run.manifest), run)
     else:
         machine = machines.load(machine_name or machines.HERE)
+    elsewhere = None if run is None or machine_name is None else _elsewhere(run, machine)
     dtype = dtype or (options.dtype if options else "fp32")
     return Question(
         suite=name,
@@ -159,14 +162,27 @@ def asked(
             ranks_per_node
             if ranks_per_node is not None
             else options.ranks_per_node
-            if options
+            if options and elsewhere is None
             else machine.ranks_per_node
         ),
         seed=seed,
         run=run,
         efficiency=efficiency,
-        carried_from=None if run is None or machine_name is None else _elsewhere(run, machine),
+        carried_from=elsewhere,
     )
+
+
+def _with_profile(machine: Machine, run: Run) -> Machine:
+    """A run's machine, with the network of its calibrated profile where the run needed to measure none."""
+    if machine.between is not None or run.manifest.options.hosts:
+        return machine
+    try:
+        profile = machines.load(machines.HERE)
+    except UsageError:
+        return machine
+    if profile.between is None or _elsewhere(run, profile) is not None:
+        return machine
+    return msgspec.structs.replace(machine, between=profile.between, within=profile.within, no_network="")
 
 
 def _run(path: Path) -> Run:

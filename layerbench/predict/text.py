@@ -38,8 +38,8 @@ def settings(found: Prediction) -> list[str]:
     question = found.question
     batch = f"batch {question.batch:,} " + ("over all nodes" if question.scaling == "strong" else "on each node")
     told = [f"{question.scaling} scaling, {batch}", question.dtype, f"{question.layout} layout"]
-    if question.ranks_per_node > 1:
-        told.append(f"{question.ranks_per_node} ranks per node")
+    if max(question.ranks_per_node, question.machine.ranks_per_node) > 1:
+        told.append(f"{plural(question.ranks_per_node, 'rank')} per node")
     if question.overlap > 0:
         told.append(f"overlap {question.overlap:g}")
     return told
@@ -118,7 +118,7 @@ def _marks(row: Row | TypeRow) -> str:
 
 
 def _answered(answers: Sequence[Answers], what: str) -> Table:
-    head = (what, "least time on", "knee: efficiency ≥ 50 % up to", "≥ 80 % up to", "communication bound from")
+    head = (what, "least time, of these", "knee: efficiency ≥ 50 % up to", "≥ 80 % up to", "communication bound from")
     rows = [
         (
             flat(one.name),

@@ -13,7 +13,7 @@ from layerbench import files, outputs
 from layerbench.errors import StoreError
 from layerbench.predict import figure
 from layerbench.predict.answers import same_work
-from layerbench.predict.prediction import Prediction, Row
+from layerbench.predict.prediction import ALL, Prediction, Row
 
 PREDICTED_JSON, PREDICTED_CSV = "predicted.json", "predicted.csv"
 PICTURE_PNG, PICTURE_SVG = "prediction.png", "prediction.svg"
@@ -41,11 +41,13 @@ def as_curves(found: Prediction) -> bytes:
     All times are of the same work, the batch that was asked for: in weak scaling, where n nodes do n times the work, a
     step's time is divided by n.
     """
+    import numpy as np
+
     question = found.question
     rows = []
     for kind in found.kinds:
-        import numpy as np
-
+        if kind == ALL:
+            continue  # a job of its layers twice
         of_kind = found.of_kind(kind)
         work = same_work(question.nodes, np.array([row.seconds for row in of_kind]), question.scaling)
         rows += [(kind, kind, row.nodes, float(value)) for row, value in zip(of_kind, work, strict=True)]

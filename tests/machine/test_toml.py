@@ -25,7 +25,7 @@ from layerbench.machine import (
     rate_of,
     to_toml,
 )
-from layerbench.machine.read import OPERATIONS
+from layerbench.machine.read import DEVICES, MOMENT, OPERATIONS, PEAK, RATE
 from layerbench.machine.write import _value
 from tests.machine.made import LAYERS, MACHINE
 
@@ -106,6 +106,7 @@ def test_what_is_written_can_be_read_by_a_person() -> None:
 
 
 positive = st.floats(1e-30, 1e30, allow_nan=False)
+peaks, rates, moments = (st.floats(known.least, known.most) for known in (PEAK, RATE, MOMENT))
 text = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Cf", "Co", "Cn")), max_size=20).map(
     lambda words: " ".join(words.split())
 )
@@ -118,7 +119,7 @@ def figures(draw: st.DrawFn, numbers: st.SearchStrategy[float] = positive) -> Fi
     return Figure(value=value, low=low, high=high, source=draw(text))
 
 
-betas = figures(st.floats(1.0, 1e15).map(lambda rate: 1 / rate)).filter(lambda figure: not figure.source)
+betas = figures(st.floats(2 * RATE.least, 1e15).map(lambda rate: 1 / rate)).filter(lambda figure: not figure.source)
 
 
 @st.composite
@@ -144,7 +145,7 @@ fits = st.builds(
 )
 links = st.builds(
     Link,
-    alpha=figures(),
+    alpha=figures(moments),
     beta=betas,
     source=text,
     sweeps=st.lists(exchanges(), max_size=3),
@@ -171,14 +172,14 @@ machines = st.builds(
     name=st.just("any"),
     description=text,
     source=text,
-    device=text.filter(bool),
+    device=st.sampled_from(DEVICES),
     nodes=st.none() | count,
     ranks_per_node=count,
-    peak=st.dictionaries(st.sampled_from(DTYPES), figures(), min_size=1),
-    bandwidth=figures(),
+    peak=st.dictionaries(st.sampled_from(DTYPES), figures(peaks), min_size=1),
+    bandwidth=figures(rates),
     memory_bytes=st.none() | positive,
     caches=st.lists(count, max_size=4).map(sorted),
-    launch=figures(),
+    launch=figures(moments),
     between=st.none() | links,
     no_network=text,
     within=st.none() | links,
@@ -208,6 +209,11 @@ WRONG: list[tuple[str, list[str]]] = [
     (LEAST.replace("250e9", "inf"), ["bytes_per_second", "inf"]),
     (LEAST.replace("250e9", "1e-300"), ["bytes_per_second", "from 1e-30 to 1e+30"]),
     (LEAST.replace("250e9", "1e300"), ["bytes_per_second", "from 1e-30 to 1e+30"]),
+    (LEAST.replace("4e12", "4"), ["fp32", "FLOP/s (19.5 TFLOP/s is 19.5e12)", "not 4.0"]),
+    (LEAST.replace("250e9", "250"), ["bytes_per_second", "900 GB/s is 900e9", "not 250.0"]),
+    (LEAST.replace("1e-5", "5"), ["launch_seconds", "2 µs is 2e-6", "not 5.0"]),
+    (LEAST + LINK.replace("1e-6", "1.5"), ["between", "alpha_seconds", "not 1.5"]),
+    ('device = "gpu"\n' + LEAST, ["device", "host, cuda", "'gpu'"]),
     (LEAST.replace("250e9", "true"), ["bytes_per_second", "true"]),
     (LEAST.replace("250e9", '"fast"'), ["bytes_per_second", "'fast'"]),
     (LEAST.replace("250e9", "1" + "0" * 400), ["bytes_per_second", "bits"]),

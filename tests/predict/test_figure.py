@@ -37,7 +37,9 @@ def of_run() -> Question:
 
 def test_a_panel_shows_what_was_measured_the_curve_and_its_band(of_run: Question) -> None:
     made = drawn(of_run)
-    assert [panel.get_title(loc="left") for panel in made.axes] == ["conv (5 layers)", "fc (3 layers)", "lstm"]
+    assert [panel.get_title(loc="left") for panel in made.axes] == [
+        *("conv (5 layers)", "fc (3 layers)", "lstm", "all layers (9)")
+    ]
     conv = artists(made.axes[0])
     assert {"conv:measured", "conv:emulated", "conv:predicted", "conv:extrapolated", "conv:band"} <= set(conv)
     assert list(conv["conv:measured"].get_xdata()) == [1, 2]
@@ -54,12 +56,16 @@ def test_what_is_extrapolated_is_dashed_and_joins_the_rest(of_run: Question) -> 
 
 def test_where_communication_takes_over_is_marked(of_run: Question) -> None:
     made = drawn(of_run)
-    assert ["fc:takeover" in artists(panel) for panel in made.axes] == [False, True, False]
+    assert ["fc:takeover" in artists(panel) for panel in made.axes] == [False, True, False, False]
     assert "communication bound\nfrom 2 nodes" in made.axes[1].texts[0].get_text()
 
 
 def test_points_are_of_the_same_question_only(of_run: Question) -> None:
-    assert {point.kind for point in points(of_run)} == {"conv", "fc", "lstm"}
+    assert {point.kind for point in points(of_run)} == {"conv", "fc", "lstm", "all layers"}
+    for nodes in (1, 8):
+        *types, together = (point for point in points(of_run) if point.nodes == nodes)
+        assert together.seconds == pytest.approx(sum(point.seconds for point in types))
+        assert {point.placement for point in types} == {together.placement}
     assert points(replace(of_run, batch=32)) == []
     assert points(replace(of_run, overlap=0.5)) == []
     assert points(replace(of_run, layout="model")) == []

@@ -12,7 +12,7 @@ from layerbench.layers import LSTM, PASSES
 from layerbench.machine import Exchanged, KernelPoint, Link, exact
 from layerbench.predict.draws import Draws, interval
 from layerbench.predict.layer_times import Place
-from layerbench.predict.prediction import Prediction, model_of, predict
+from layerbench.predict.prediction import ALL, Prediction, model_of, predict
 from layerbench.predict.shard import largest
 from layerbench.records import PARTS, Record
 from tests.predict.made import ALPHA, BETA, LAYERS, World, machine, manifest, question
@@ -273,3 +273,34 @@ def test_shares_are_the_largest_and_as_many_ranks_work_as_can() -> None:
 
 def test_the_manifest_of_the_made_run_is_one_of_the_schema() -> None:
     assert msgspec.json.decode(msgspec.json.encode(manifest((1, 2))), type=type(manifest((1,)))) == manifest((1, 2))
+
+
+def test_all_layers_together_are_the_sum_of_their_steps_and_of_changes_of_layout() -> None:
+    for layout in ("data", "best"):
+        found = predict(question(layout=layout))
+        assert found.kinds[-1] == ALL
+        totals = {total.nodes: total.seconds for total in found.totals if total.layout == layout}
+        assert {row.nodes: row.seconds for row in found.of_kind(ALL)} == pytest.approx(totals)
+    alone = predict(question(layers=[layer for layer in LAYERS if layer.kind == "fc"]))
+    assert alone.kinds == ["fc"], "one type is all there is"
+
+
+def test_communication_takes_over_at_the_same_count_whatever_counts_are_asked_for() -> None:
+    made = machine()
+    assert made.between is not None
+    slow = msgspec.structs.replace(made, between=msgspec.structs.replace(made.between, beta=exact(100 * BETA)))
+    taken = {}
+    for nodes in (tuple(range(1, 65)), (1, 64), (1, 2, 4, 32)):
+        found = predict(question(nodes, machine=slow, layers=[CONV]))
+        taken[nodes] = found.of_types[0].takeover.nodes
+    (count,) = set(taken.values())
+    assert count is not None
+    assert 2 < count < 32
+
+
+def test_what_was_not_measured_is_nowhere_quicker_than_the_roofline() -> None:
+    made = machine()
+    for row in predict(question()).rows:
+        if row.part in PASSES and row.nodes == 1:
+            (layer,) = (layer for layer in LAYERS if layer.name == row.layer)
+            assert row.low >= 2 * layer.macs(64) / made.peak["fp32"].value

@@ -96,6 +96,28 @@ def test_a_profile_of_the_runs_own_machine_is_taken(made: Path, tmp_path: Path) 
     assert asked(nodes=[1], from_run=made, machine_name=str(profile)).carried_from is None
 
 
+def test_a_run_that_measured_no_network_has_that_of_this_machines_profile(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert asked(nodes=[1], from_run=made).machine.between is None
+    own = asked(nodes=[1], from_run=made).machine
+    network = machine.load("blue-waters-xk7").between
+    path = machine.path_here()
+    path.parent.mkdir(parents=True)
+    path.write_text(machine.to_toml(msgspec.structs.replace(own, between=network, no_network="")))
+    assert asked(nodes=[1], from_run=made).machine.between == network
+    quicker = {dtype: machine.exact(peak.value * 10) for dtype, peak in own.peak.items()}
+    path.write_text(machine.to_toml(msgspec.structs.replace(own, between=network, no_network="", peak=quicker)))
+    assert asked(nodes=[1], from_run=made).machine.between is None, "that profile is of another machine"
+
+
+def test_ranks_of_a_node_are_the_other_machines_where_a_run_is_carried_over(made: Path) -> None:
+    assert asked(nodes=[1], from_run=made).ranks_per_node == 1
+    assert asked(nodes=[1], from_run=made, machine_name="h100-cluster").ranks_per_node == 8
+    assert asked(nodes=[1], from_run=made, machine_name="h100-cluster", ranks_per_node=2).ranks_per_node == 2
+
+
 def test_a_run_without_any_result_is_refused(tmp_path: Path) -> None:
     def failed(record: Record) -> Record:
         return msgspec.structs.replace(record, status="failed", samples=[])
