@@ -24,7 +24,9 @@ from pathlib import Path
 from layerbench.assignment import JournalFailed, Progressed, Recorded, Started, line_of
 
 def say(event):
-    print(line_of(event), flush=True)
+    # In one write: print has a second one for the end of the line, and another rank's may come between.
+    sys.stdout.write(line_of(event) + "\\n")
+    sys.stdout.flush()
 
 def sleeper(**how):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], **how)
