@@ -15,6 +15,7 @@ from layerbench.calibrate.commands import calibrate_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
 from layerbench.kernel_times.commands import kernel_times_command
+from layerbench.options import DTYPES, LAYOUTS, launching
 from layerbench.predict.commands import predict_command
 from layerbench.schedule.commands import schedule_command, simulate_command
 
@@ -26,7 +27,6 @@ NOTHING_RAN = 3
 
 COMPARISONS = ("table", "markdown", "json", "html")
 EXPORTS = ("csv", "parquet", "json", "google-benchmark", "extra-p", "deepbench")
-DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 
 
 @click.group(
@@ -60,7 +60,7 @@ main.add_command(simulate_command)
 @click.option("--scaling", type=click.Choice(["strong", "weak"]), default="strong", show_default=True)
 @click.option(
     "--layout",
-    type=click.Choice(["data", "model", "best"]),
+    type=click.Choice(LAYOUTS),
     default="data",
     show_default=True,
     help="What ranks split: the batch, a layer's outputs, or what the cost model finds quicker, layer by layer.",
@@ -98,16 +98,7 @@ main.add_command(simulate_command)
     show_default=True,
     help="Model for emulated counts: measured here, a name, or a .toml file.",
 )
-@click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True)
-@click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line.")
-@click.option("--launcher-args", default="", help="More arguments for the launcher, as one string.")
-@click.option(
-    "--timeout",
-    type=float,
-    default=120.0,
-    show_default=True,
-    help="Seconds without progress before a launch is ended.",
-)
+@launching
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the operands' random values.")
 @click.option("--output", help="The run folder.  [default: a new one in runs/]")
 @click.option("--resume", is_flag=True, help="Complete the run in --output: measure what is missing or failed.")

@@ -38,8 +38,13 @@ def _run(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def hosts(number: int, rate: str, folder: Path) -> Iterator[tuple[list[str], Path, list[str]]]:
+def hosts(number: int, rate: str, folder: Path, burst: str = "256k") -> Iterator[tuple[list[str], Path, list[str]]]:
     """Hosts that reach each other over links of a limited rate.
+
+    Parameters
+    ----------
+    burst
+        Bytes that a link passes at once after a pause, before its rate holds, as ``tc`` has them.
 
     Yields
     ------
@@ -66,8 +71,8 @@ def hosts(number: int, rate: str, folder: Path) -> Iterator[tuple[list[str], Pat
             _run("ip", "-n", name, "link", "set", "lo", "up")
             _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
             _run("ip", "-n", name, "link", "set", "eth0", "up")
-            # A token bucket: 256 kB pass at once, everything after that at the rate.
-            shape = ["tbf", "rate", rate, "burst", "256k", "latency", "50ms"]
+            # A token bucket.
+            shape = ["tbf", "rate", rate, "burst", burst, "latency", "50ms"]
             _run("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "eth0", "root", *shape)
         rsh = folder / "rsh"
         rsh.write_text(RSH.format(prefix=PREFIX))

@@ -18,7 +18,7 @@ KERNELS = ROOT / "kernels"
 REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
-    ("cgroups", "console", "errors", "hockney", "topology", "units"),
+    ("cgroups", "console", "errors", "hockney", "options", "topology", "units"),
     ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
     ("device", "records", "suite_format"),
     ("collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),

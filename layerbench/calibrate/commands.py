@@ -11,6 +11,7 @@ import click
 
 from layerbench.console import console
 from layerbench.guard import one_line, signals_raise
+from layerbench.options import launching
 
 
 @click.command(name="calibrate")
@@ -26,16 +27,7 @@ from layerbench.guard import one_line, signals_raise
 @click.option("--ranks-per-node", type=int, default=1, show_default=True, help="With --hosts: ranks of each.")
 @click.option("--oversubscribe", is_flag=True, help="Allow more threads than there are cores.")
 @click.option("--max-time", type=float, default=0.3, show_default=True, help="Seconds of sampling of each measurement.")
-@click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True)
-@click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line.")
-@click.option("--launcher-args", default="", help="More arguments for the launcher, as one string.")
-@click.option(
-    "--timeout",
-    type=float,
-    default=120.0,
-    show_default=True,
-    help="Seconds without progress before a launch is ended.",
-)
+@launching
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the operands' random values.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @one_line

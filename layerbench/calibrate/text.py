@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layerbench import units
 from layerbench.calibrate.calibration import named
+from layerbench.console import plain_table, print_table, say
 from layerbench.layers import PASSES
 from layerbench.machine import Figure, KernelPoint, Link, Machine, rate_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def print_machine(machine: Machine, console: Console) -> None:
     """Print a machine's figures with their 90 % intervals, its links and its kernels."""
-    _say(console, f"{machine.name}: {machine.description}")
+    say(console, f"{machine.name}: {machine.description}")
     rows = [(f"peak {dtype}", *_rate(peak, "FLOP/s")) for dtype, peak in machine.peak.items()]
     rows.append(("bandwidth", *_rate(machine.bandwidth, "B/s")))
     rows.append(("launch", *_shown(machine.launch, units.seconds)))
@@ -29,7 +30,7 @@ def print_machine(machine: Machine, console: Console) -> None:
             head = _EXCHANGED if some else _EXCHANGED[:-1]
             _print(console, title, head, (row[: len(head)] for row in _exchanges(link)))
     if machine.between is None:
-        _say(console, f"no network: {machine.no_network}")
+        say(console, f"no network: {machine.no_network}")
     _print(console, "Layers on one rank, of the roofline", _TIMED, _kernels(machine))
 
 
@@ -76,23 +77,8 @@ def _shown(figure: Figure, format_: Callable[[float], str]) -> tuple[str, str]:
 
 
 def _print(console: Console, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(head):
-        table.add_column(name, justify="right" if index else "left", no_wrap=not index, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    if not table.row_count:
-        return
-    _say(console, "")
-    _say(console, title, style="bold")
-    if not console.is_terminal:
-        # A log has no width, and what is given to it must not be cut to one.
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
-    console.print(table)
-
-
-def _say(console: Console, line: str, style: str = "") -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    table = plain_table(head, rows, left={0}, wrapped=range(1, len(head)))
+    if table.row_count:
+        say(console, "")
+        say(console, title, style="bold")
+        print_table(console, table)

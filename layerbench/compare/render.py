@@ -7,14 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from layerbench import console as consoles
 from layerbench.compare import wording
 from layerbench.compare.comparison import Comparison, Row
 from layerbench.compare.page import html
+from layerbench.console import say
 from layerbench.report.cells import escape, table
 from layerbench.report.describe import plural
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, JustifyMethod
+    from rich.console import Console, JustifyMethod
 
 P_VALUE = wording.HEAD.index("p")
 """A column that the terminal has no room for; the verdict tells."""
@@ -84,9 +86,9 @@ def print_table(comparison: Comparison, console: Console, *, all_rows: bool = Fa
     from rich.text import Text
 
     rows, left_out = shown(comparison, all_rows)
-    _say(console, wording.heading(comparison), style="bold")
+    say(console, wording.heading(comparison), style="bold")
     for line in wording.sides(comparison):
-        _say(console, line)
+        say(console, line)
     printed = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for number, column in enumerate(wording.HEAD):
         if number != P_VALUE:
@@ -96,14 +98,11 @@ def print_table(comparison: Comparison, console: Console, *, all_rows: bool = Fa
         *texts, _, verdict = wording.in_cells(row)
         printed.add_row(*map(Text, texts), Text(verdict, style=STYLES[row.verdict]))
     if rows:
-        if not console.is_terminal:
-            # A log has no width, and what is given to it must not be cut to one.
-            console.width = max(console.width, console.measure(printed, options=_unbounded(console)).maximum)
-        console.print(printed)
+        consoles.print_table(console, printed)
     for line in _left_out(comparison, left_out):
-        _say(console, line)
+        say(console, line)
     for part, (mean, number) in comparison.geometric_means().items():
-        _say(console, f"geometric mean of {part}: {mean:.3f} ({plural(number, 'record')})")
+        say(console, f"geometric mean of {part}: {mean:.3f} ({plural(number, 'record')})")
     remarks = (
         wording.rules(comparison),
         wording.other_algorithms(rows),
@@ -113,17 +112,9 @@ def print_table(comparison: Comparison, console: Console, *, all_rows: bool = Fa
     )
     for lines in remarks:
         for line in lines[:LINES_SHOWN]:
-            _say(console, line)
+            say(console, line)
         if len(lines) > LINES_SHOWN:
-            _say(console, f"  and {len(lines) - LINES_SHOWN:,} more; --format markdown has all")
-
-
-def _unbounded(console: Console) -> ConsoleOptions:
-    return console.options.update(width=10_000)
-
-
-def _say(console: Console, line: str, style: str = "") -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            say(console, f"  and {len(lines) - LINES_SHOWN:,} more; --format markdown has all")
 
 
 def markdown(comparison: Comparison, *, all_rows: bool = False) -> str:

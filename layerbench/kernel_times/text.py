@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
+from layerbench.console import plain_table, print_table, say
 from layerbench.kernel_times.devices import Device
 from layerbench.kernel_times.evaluate import Checked, Told, nearest, summary
 from layerbench.kernel_times.times import Table
@@ -80,26 +81,26 @@ def print_checked(
     """Print the median errors by operation, and by device."""
     names = list(dict.fromkeys(each.row.device for each in checked))
     known = {device.name for table in tables.values() for device in table.devices}
-    _say(
+    say(
         console,
         f"{_plural(len(checked), 'kernel time')} of {_plural(len(names), 'device')}, each predicted from its peak and "
         f"bandwidth and {_plural(len(known) - 1, 'other device')}",
         style="bold",
     )
-    _say(console, "Median of |predicted / true - 1| over all times:")
+    say(console, "Median of |predicted / true - 1| over all times:")
     head = ("operation", "times", "device\nleft out", "\naim", "shapes\ntoo", "\naim", "\nplain", "in 90 %\nintervals")
-    _print(console, _grid(head, [_of_operation(op, checked) for op in tables if _of(checked, op)], wrapped=set()))
-    _say(console, "")
-    _say(console, "Of each device, left out / plain:", style="bold")
+    print_table(console, _grid(head, [_of_operation(op, checked) for op in tables if _of(checked, op)], wrapped=set()))
+    say(console, "")
+    say(console, "Of each device, left out / plain:", style="bold")
     of_device = ("device", "peak, bandwidth", "nearest", *tables)
     lines = [_of_device(name, checked, tables, devices) for name in names]
     if len(lines) > 1:
         lines.append(("mean", "", "", *(_mean(op, checked) for op in tables)))
-    _print(console, _grid(of_device, lines, wrapped={0, 1, 2}))
-    _say(console, "")
-    _say(console, "shapes too: the times of this shape on the other devices were not seen either, a part at a time")
-    _say(console, "plain: the roofline times the median over the other devices of time over roofline at this shape")
-    _say(console, "nearest: the device nearest in peak and bandwidth, and the factor that it is away")
+    print_table(console, _grid(of_device, lines, wrapped={0, 1, 2}))
+    say(console, "")
+    say(console, "shapes too: the times of this shape on the other devices were not seen either, a part at a time")
+    say(console, "plain: the roofline times the median over the other devices of time over roofline at this shape")
+    say(console, "nearest: the device nearest in peak and bandwidth, and the factor that it is away")
 
 
 def _of(checked: Sequence[Checked], op: str, device: str | None = None) -> list[Checked]:
@@ -157,24 +158,4 @@ def _plural(count: int, noun: str) -> str:
 
 def _grid(head: Sequence[str], lines: Sequence[Sequence[str]], wrapped: set[int]) -> Grid:
     """The first column, and those that may be wrapped where there is little room, are words; the others are numbers."""
-    from rich.table import Table as Rich
-    from rich.text import Text
-
-    grid = Rich(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(head):
-        word = index == 0 or index in wrapped
-        grid.add_column(name, justify="left" if word else "right", overflow="fold", no_wrap=index not in wrapped)
-    for line in lines:
-        grid.add_row(*map(Text, line))
-    return grid
-
-
-def _print(console: Console, grid: Grid) -> None:
-    if not console.is_terminal:
-        # A log has no width, and what is given to it must not be cut to one.
-        console.width = max(console.width, console.measure(grid, options=console.options.update(width=10_000)).maximum)
-    console.print(grid)
-
-
-def _say(console: Console, line: str, style: str = "") -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    return plain_table(head, lines, left={0, *wrapped}, wrapped=wrapped)

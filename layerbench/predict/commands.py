@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from layerbench.guard import one_line
+from layerbench.options import DTYPES, LAYOUTS
 
 if TYPE_CHECKING:
     from layerbench.layers import DType
     from layerbench.records import LayoutOption, Scaling
 
 FORMATS = ("table", "json", "csv", "schedule")
-LAYOUTS = ("data", "model", "best")
-DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 FOLDER = "predict"
 
 

@@ -13,7 +13,7 @@ from layerbench.predict.measured_points import Point, points
 from layerbench.predict.notes import notes
 from layerbench.predict.prediction import ALL, Prediction, TypeRow
 from layerbench.predict.text import settings, title
-from layerbench.report import marks, style
+from layerbench.report import captions, marks, style
 from layerbench.report.axes import log_axis, node_axis
 from layerbench.report.marks import FAINT, INK, OVERVIEW
 
@@ -23,7 +23,6 @@ DPI = 160
 _PANEL = 3.4
 """Inches of a panel's height, its title and axis included."""
 
-_LINE = 0.2
 _TITLE_CHARACTERS, _HEAD_CHARACTERS, _FOOT_CHARACTERS = 90, 130, 155
 _MOST_IN_A_ROW = 3
 """Panels; four stand two by two."""
@@ -64,7 +63,7 @@ def _draw(found: Prediction) -> Any:
     name = textwrap.shorten(title(found), _TITLE_CHARACTERS, placeholder=" …")
     head = textwrap.wrap(" · ".join(settings(found)), _HEAD_CHARACTERS)
     foot = textwrap.wrap(" ".join(notes(found)), _FOOT_CHARACTERS)
-    top, bottom = _LINE * (len(head) + 2.1), _LINE * (len(foot) + 2.4)
+    top, bottom = captions.LINE * (len(head) + 2.1), captions.LINE * (len(foot) + 2.4)
     height = top + bottom + _PANEL * rows
     figure: Any = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(
@@ -76,20 +75,9 @@ def _draw(found: Prediction) -> Any:
     for panel in list(panels.flat)[len(kinds) :]:
         panel.remove()
 
-    def write(line: float, text: str, size: float, weight: str = "normal") -> None:
-        figure.text(0.012, line * _LINE / height, text, size=size, weight=weight, va="center")
-
-    lines = height / _LINE
-    write(lines - 1, name, 14, "bold")
-    for line, text in enumerate(head):
-        write(lines - 2.3 - line, text, 10)
-    for line, text in enumerate(reversed(foot)):
-        write(line + 0.9, text, 9)
+    captions.write(figure, name, head, foot)
     _key(figure, found, measured, bottom / height)
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
-    for panel in figure.axes:
-        panel.set_position([round(bound, 5) for bound in panel.get_position(original=True).bounds])
+    captions.settle(figure)
     return figure
 
 

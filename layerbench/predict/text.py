@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from layerbench import units
+from layerbench.console import plain_table, print_table, say
 from layerbench.layers import PASSES
 from layerbench.predict.answers import Answers, Threshold
 from layerbench.predict.notes import notes
@@ -53,29 +54,29 @@ def print_prediction(found: Prediction, console: Console, *, layers: bool = Fals
     layers
         Whether to print each layer too.
     """
-    _say(console, title(found), "bold")
-    _say(console, " · ".join(settings(found)))
-    _say(console, "")
-    _print(console, _types(found))
+    say(console, title(found), "bold")
+    say(console, " · ".join(settings(found)))
+    say(console, "")
+    print_table(console, _types(found))
     if layers:
-        _say(console, "")
-        _say(console, "Each layer", "bold")
-        _print(console, _layers(found))
-    _say(console, "")
-    _say(console, "What it says", "bold")
-    _print(console, _answered(found.of_layers if layers else found.of_types, "layer" if layers else "type"))
+        say(console, "")
+        say(console, "Each layer", "bold")
+        print_table(console, _layers(found))
+    say(console, "")
+    say(console, "What it says", "bold")
+    print_table(console, _answered(found.of_layers if layers else found.of_types, "layer" if layers else "type"))
     if any(answers.thresholds for answers in found.of_types):
-        _say(console, "")
+        say(console, "")
         split = f", layers split as at batch {found.question.batch:,}" if found.question.layout == "best" else ""
-        _say(console, f"Batches at which communication takes over half of the step{split}", "bold")
-        _print(console, _thresholds(found.of_layers if layers else found.of_types))
+        say(console, f"Batches at which communication takes over half of the step{split}", "bold")
+        print_table(console, _thresholds(found.of_layers if layers else found.of_types))
     if found.question.layout == "best":
-        _say(console, "")
-        _say(console, "Layouts: D by data (batch split), M by model (outputs split)", "bold")
-        _print(console, _layouts(found))
-    _say(console, "")
+        say(console, "")
+        say(console, "Layouts: D by data (batch split), M by model (outputs split)", "bold")
+        print_table(console, _layouts(found))
+    say(console, "")
     for note in notes(found):
-        _say(console, note)
+        say(console, note)
 
 
 def seconds(row: Row | TypeRow) -> tuple[str, str]:
@@ -96,7 +97,7 @@ def _types(found: Prediction) -> Table:
         )
         for row in found.types
     ]
-    return _table(head, rows, left={0, 6})
+    return _plain(_once(rows), head, {0, 6})
 
 
 def _layers(found: Prediction) -> Table:
@@ -109,7 +110,7 @@ def _layers(found: Prediction) -> Table:
         step = parts["step"]
         each = [units.seconds(row.seconds) for part, row in parts.items() if part != "step"]
         rows.append((flat(layer), f"{nodes:,}", step.layout, *each, *seconds(step), _marks(step)))
-    return _table(head, rows, left={0, 2, 9})
+    return _plain(_once(rows), head, {0, 2, 9})
 
 
 def _marks(row: Row | TypeRow) -> str:
@@ -129,7 +130,7 @@ def _answered(answers: Sequence[Answers], what: str) -> Table:
         )
         for one in answers
     ]
-    return _table(head, rows, left={0})
+    return _plain(rows, head, {0})
 
 
 def takeover(answers: Answers) -> str:
@@ -145,7 +146,7 @@ def takeover(answers: Answers) -> str:
 def _thresholds(answers: Sequence[Answers]) -> Table:
     counts = [one.nodes for one in answers[0].thresholds]
     rows = [(flat(one.name), *map(threshold, one.thresholds)) for one in answers]
-    return _table(("nodes", *(f"{count:,}" for count in counts)), rows, left={0})
+    return _plain(rows, ("nodes", *(f"{count:,}" for count in counts)), {0})
 
 
 def threshold(found: Threshold) -> str:
@@ -170,30 +171,16 @@ def _layouts(found: Prediction) -> Table:
     for layout in dict.fromkeys(total.layout for total in found.totals):
         of_layout = [total for total in found.totals if total.layout == layout]
         rows.append((f"all layers, {layout}", *(units.seconds(total.seconds) for total in of_layout)))
-    return _table(("nodes", *(f"{count:,}" for count in counts)), rows, left={0})
+    return _plain(rows, ("nodes", *(f"{count:,}" for count in counts)), {0})
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: set[int]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _plain(rows: Iterable[Sequence[str]], head: Sequence[str], words: set[int]) -> Table:
+    return plain_table(head, rows, left=words, wrapped=words)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(head):
-        table.add_column(Text(name), justify="left" if index in left else "right", no_wrap=index not in left)
+
+def _once(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Rows without the first cell where the one above has the same."""
     previous = None
     for first, *rest in rows:
-        # What stands above is not told again.
-        table.add_row(*map(Text, ("" if first == previous else first, *rest)))
+        yield ("" if first == previous else first, *rest)
         previous = first
-    return table
-
-
-def _print(console: Console, table: Table) -> None:
-    if not console.is_terminal:
-        # A log has no width, and what is given to it must not be cut to one.
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
-    console.print(table)
-
-
-def _say(console: Console, line: str, style: str = "") -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

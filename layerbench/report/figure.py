@@ -6,14 +6,13 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from layerbench.report import describe, marks, panels, style
+from layerbench.report import captions, describe, marks, panels, style
 from layerbench.report.tables import Tables
 
 WIDTH = 11.0
 """Inches; at 160 dots to the inch 1760 pixels, which stays readable when shown 1200 or 900 wide."""
 
 DPI = 160
-_LINE = 0.2
 _HEAD_CHARACTERS, _FOOT_CHARACTERS = 130, 160
 
 
@@ -49,7 +48,7 @@ def _draw(tables: Tables) -> Any:
     title = textwrap.shorten(describe.heading(tables.manifest), 90, placeholder=" …")
     settings = textwrap.wrap(" · ".join(describe.settings(tables.run)), _HEAD_CHARACTERS)
     notes = textwrap.wrap(_footnote(tables), _FOOT_CHARACTERS)
-    top, bottom = _LINE * (len(settings) + 2.1), _LINE * (len(notes) + 2.4)
+    top, bottom = captions.LINE * (len(settings) + 2.1), captions.LINE * (len(notes) + 2.4)
     height = top + bottom + 3.1 * rows + max(0.0, (bars - 12) * 0.16)
     figure: Any = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(
@@ -60,30 +59,10 @@ def _draw(tables: Tables) -> Any:
         alone = index == len(drawn) - 1 and index % 2 == 0
         panel(figure.add_subplot(grid[index // 2, slice(None) if alone else index % 2]), tables)
 
-    def write(line: float, text: str, size: float, weight: str = "normal") -> None:
-        figure.text(0.012, line * _LINE / height, text, size=size, weight=weight, va="center")
-
-    lines = height / _LINE
-    write(lines - 1, title, 14, "bold")
-    for line, text in enumerate(settings):
-        write(lines - 2.3 - line, text, 10)
-    for line, text in enumerate(reversed(notes)):
-        write(line + 0.9, text, 9)
+    captions.write(figure, title, settings, notes)
     _key(figure, tables, bottom / height)
-    _settle(figure)
+    captions.settle(figure)
     return figure
-
-
-def _settle(figure: Any) -> None:
-    """Lay the panels out once and for all.
-
-    A figure that keeps its engine lays itself out again for every file. And the engine's solver leaves the last digits
-    to chance, by which two files of one figure would differ.
-    """
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
-    for panel in figure.axes:
-        panel.set_position([round(bound, 5) for bound in panel.get_position(original=True).bounds])
 
 
 def _panels(tables: Tables) -> list[Callable[[Any, Tables], None]]:

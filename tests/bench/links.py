@@ -34,8 +34,10 @@ FRAMING = 1448 / 1538
 """TCP's payload of what goes over an Ethernet link."""
 
 CROSSING = "200mbit"
-LAYERS = "conv3,conv4,conv5,lstm"
-BATCHES = (4, 8, 16, 32, 64, 128)
+CROSSINGS = {"256k": "conv3,conv4,conv5,lstm", "32k": "lstm"}
+"""By what the link passes at once after a pause: 256 kB is half of the LSTM's gradient, and no rate tells of it."""
+
+BATCHES = (4, 8, 16, 32, 64, 128, 256)
 
 RANKS = "100mbit"
 MOST_HOSTS = 4
@@ -48,14 +50,18 @@ def measure() -> tuple[dict[str, Any], str]:
         profiles = {rate: _calibrated(folder, 2, rate) for rate in RATES}
         bandwidths = [_bandwidth(rate, profiles[rate]) for rate in RATES]
         more = _more_ranks(profiles[RANKS], _calibrated(folder, MOST_HOSTS, RANKS))
-        crossings = _crossings(folder, folder / f"2-{CROSSING}.toml")
+        crossings = [
+            row
+            for burst, layers in CROSSINGS.items()
+            for row in _crossings(folder / burst, folder / f"2-{CROSSING}.toml", burst, layers)
+        ]
     figures = {"bandwidth": bandwidths, "more_ranks": more, "crossings": crossings}
     return figures, _table(bandwidths, more, crossings)
 
 
-def _on(folder: Path, number: int, rate: str, commands: Sequence[Sequence[str]]) -> None:
+def _on(folder: Path, number: int, rate: str, commands: Sequence[Sequence[str]], burst: str = "256k") -> None:
     """Run commands of layerbench on such hosts."""
-    with hosts(number, rate, folder) as (addresses, rsh, enter):
+    with hosts(number, rate, folder, burst) as (addresses, rsh, enter):
         reach = ["--hosts", ",".join(addresses), "--launcher-args", f"-launcher ssh -launcher-exec {rsh}"]
         for command in commands:
             whole = [*enter, sys.executable, "-m", "layerbench", *command, *reach, "--threads-per-rank", "1", "--quiet"]
@@ -96,8 +102,9 @@ def _more_ranks(two: Machine, more: Machine) -> list[dict[str, Any]]:
     return rows
 
 
-def _crossings(folder: Path, profile: Path) -> list[dict[str, Any]]:
-    common = ["run", "--suite", "alexnet", "--filter", LAYERS, "--max-time", "1"]
+def _crossings(folder: Path, profile: Path, burst: str, layers: str) -> list[dict[str, Any]]:
+    folder.mkdir()
+    common = ["run", "--suite", "alexnet", "--filter", layers, "--max-time", "1"]
     alone = folder / "alone"
     measured = {batch: folder / f"batch-{batch}" for batch in BATCHES}
     # One host stands for all shards: local batches of 64, 16, 4 and 1 are timed on it, and no network is touched.
@@ -113,18 +120,20 @@ def _crossings(folder: Path, profile: Path) -> list[dict[str, Any]]:
             [*common, "--nodes", "2", "--batch", str(batch), "--output", str(path), "--timeout", "300"]
             for batch, path in measured.items()
         ],
+        burst,
     )
     shares = {batch: _shares(path) for batch, path in measured.items()}
     predicted = {batch: _predicted_shares(alone, profile, batch) for batch in BATCHES}
     return [
         {
             "layer": layer,
+            "burst": burst,
             "measured": _half(BATCHES, [shares[batch][layer] for batch in BATCHES]),
             "predicted": _half(BATCHES, [predicted[batch][layer] for batch in BATCHES]),
             "measured_shares": [shares[batch][layer] for batch in BATCHES],
             "predicted_shares": [predicted[batch][layer] for batch in BATCHES],
         }
-        for layer in LAYERS.split(",")
+        for layer in layers.split(",")
     ]
 
 
@@ -172,9 +181,12 @@ def _table(
                 lines.append(f"| {named}, {ranks} | {len(errors)} | {median(errors):.1%} | {max(errors):.0%} |")
     lines += [
         "",
-        f"| on 2 hosts, {CROSSING}: batch where communication is half of the step | measured | predicted |",
-        "|---|---:|---:|",
-        *(f"| {row['layer']} | {_batch(row['measured'])} | {_batch(row['predicted'])} |" for row in crossings),
+        f"| on 2 hosts, {CROSSING}: batch where communication is half of the step | at once | measured | predicted |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {row['layer']} | {row['burst']}B | {_batch(row['measured'])} | {_batch(row['predicted'])} |"
+            for row in crossings
+        ),
     ]
     return "\n".join(lines) + "\n"
 

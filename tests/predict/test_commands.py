@@ -8,9 +8,10 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner, Result
 
+from layerbench import options
 from layerbench.guard import OneLineGroup
 from layerbench.layers import DTYPES
-from layerbench.predict import commands, prediction
+from layerbench.predict import prediction
 from layerbench.predict.commands import predict_command
 from layerbench.records import LayoutOption
 from tests.predict.made import half_of_roofline
@@ -40,8 +41,8 @@ def refused(*arguments: str, folder: Path) -> str:
 
 
 def test_the_choices_are_those_of_the_records() -> None:
-    assert commands.DTYPES == DTYPES
-    assert get_args(LayoutOption) == commands.LAYOUTS
+    assert options.DTYPES == DTYPES
+    assert get_args(LayoutOption) == options.LAYOUTS
 
 
 def test_a_run_is_predicted_and_drawn(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Options that several commands have, each told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
+LAYOUTS = ("data", "model", "best")
+
+_Command = Callable[..., Any]
+
+
+def launching(command: _Command) -> _Command:
+    """How ranks are started, and for how long they may stand still."""
+    for option in (
+        click.option(
+            "--timeout",
+            type=float,
+            default=120.0,
+            show_default=True,
+            help="Seconds without progress before a launch is ended.",
+        ),
+        click.option("--launcher-args", default="", help="More arguments for the launcher, as one string."),
+        click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line."),
+        click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True),
+    ):
+        command = option(command)
+    return command
