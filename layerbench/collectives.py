@@ -15,6 +15,9 @@ T = TypeVar("T")
 NAP = 1e-3
 """Seconds between two looks of a rank that rests."""
 
+HEARD = 0.5
+"""Seconds between a rank's last words and the end of all: a launcher drops what it has not passed on by then."""
+
 
 class Ranks(Protocol):
     """The ranks of one launch, seen from one of them."""
@@ -212,6 +215,7 @@ class MPIRanks:
 
     def abort(self, reason: str) -> NoReturn:
         print(f"layerbench: rank {self.rank}: {reason}", file=sys.stderr, flush=True)
+        time.sleep(HEARD)
         self._mpi.COMM_WORLD.Abort(1)
         raise SystemExit(1)
 
