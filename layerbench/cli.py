@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerbench import __version__
+from layerbench.batch.commands import (
+    cancel_command,
+    collect_command,
+    jobs_command,
+    submit_command,
+    systems_command,
+)
 from layerbench.calibrate.commands import calibrate_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
@@ -133,6 +140,13 @@ def run_command(**options: Any) -> None:
     if run.failed:
         click.echo(f"layerbench: {len(run.failed)} of {len(run.records)} records failed", err=True)
         sys.exit(SOME_FAILED)
+
+
+main.add_command(submit_command(run_command))
+main.add_command(jobs_command)
+main.add_command(collect_command)
+main.add_command(cancel_command)
+main.add_command(systems_command)
 
 
 def _filter(pattern: str | None) -> str:

@@ -5,6 +5,8 @@
         * LayerError: a layer's shape is impossible
         * SuiteError: a suite file has a mistake
         * StoreError: a run folder cannot be read, written or resumed
+        * SchedulerError: a batch system is missing, or refused what was asked of it
+            * NoAnswerError: it did not answer, or nothing that can be understood; asked again, it may
     * UnavailableError: nothing that could run was found; exit code 3
     * MeasurementError: a measurement failed; exit code 1
         * KernelError: a kernel library refused or failed
@@ -54,6 +56,14 @@ class SuiteError(UsageError):
 
 class StoreError(UsageError):
     """A run folder cannot be read, written or resumed."""
+
+
+class SchedulerError(UsageError):
+    """A batch system is missing, or refused what was asked of it."""
+
+
+class NoAnswerError(SchedulerError):
+    """A batch system did not answer, or nothing that can be understood; asked again, it may."""
 
 
 class UnavailableError(LayerbenchError):

@@ -26,6 +26,9 @@ from layerbench.suite_format import printable
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
 LAUNCHES = "launches"
+BATCH = "batch"
+"""Jobs that were submitted to measure a run: their scripts, logs and exit codes."""
+
 TORN = "records.torn"
 
 CHUNK_BYTES = 2**18
@@ -51,15 +54,26 @@ def create(path: Path, manifest: Manifest) -> None:
         If the folder holds a run already, or cannot be written.
     """
     try:
-        if (path / MANIFEST).exists() or (path / RECORDS).exists():
+        if (path / MANIFEST).exists() or _holds_records(path):
             raise StoreError(f"{path} already holds a run: add --resume to complete it, or name another --output")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(entry.name not in _BEFORE_A_RUN for entry in path.iterdir()):
             raise StoreError(f"{path} is not empty and holds no run: name an --output that is new or empty")
         (path / LAUNCHES).mkdir(parents=True, exist_ok=True)
         (path / RECORDS).touch()
     except OSError as error:
         raise StoreError(f"{path} cannot be made a run folder: {_cause(error)}; name another --output") from error
     write_manifest(path, manifest)
+
+
+_BEFORE_A_RUN = (BATCH, LAUNCHES, RECORDS)
+"""What a submission leaves, or a start that was killed before it had written the manifest."""
+
+
+def _holds_records(path: Path) -> bool:
+    try:
+        return (path / RECORDS).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

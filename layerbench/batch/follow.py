@@ -1,0 +1,164 @@
+"""Follows jobs: asks the scheduler, looks at what they have left, and waits without asking too often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from layerbench.batch import submission as submissions
+from layerbench.batch import verdict as verdicts
+from layerbench.batch.execute import TIMEOUT, ask
+from layerbench.batch.schedulers.protocol import Scheduler
+from layerbench.batch.schedulers.registry import SCHEDULERS
+from layerbench.batch.status import ENDED, Status
+from layerbench.batch.submission import Job
+from layerbench.batch.verdict import OVER, Verdict
+from layerbench.errors import NoAnswerError, SchedulerError
+
+Say = Callable[[str], None]
+
+LONGEST_INTERVAL = 60.0
+_SLOWER = 1.5
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What has become of the jobs of a run, by name, and what was wrong with the scheduler; empty if nothing."""
+
+    verdicts: dict[str, Verdict]
+    silence: str = ""
+
+
+def look(run: Path, names: Sequence[str], timeout: float = TIMEOUT) -> Look:
+    """See what has become of jobs, and keep what is new of it beside the run.
+
+    Raises
+    ------
+    StoreError
+        If the submission cannot be read or written.
+    """
+    submission = submissions.load(run)
+    scheduler = SCHEDULERS[submission.system.scheduler]
+    jobs = [job for job in submission.jobs if job.name in names]
+    silence = ""
+    found: dict[str, Verdict] = {}
+    for job in jobs:
+        left = verdicts.traces(run, job)
+        status: Status | None = None
+        try:
+            if not job.id:
+                job = recovered(run, job, scheduler, timeout)  # noqa: PLW2901
+            status = _status(job, scheduler, timeout) if job.id else None
+        except SchedulerError as error:
+            silence = silence or str(error)
+            found[job.name] = verdicts.of(run, job, None, left) if job.id else verdicts.without_id(run, job, left)
+            continue
+        if not job.id:
+            found[job.name] = verdicts.without_id(run, job, left, asked=True)
+            continue
+        if status is not None and status != job.last and status.state != "unknown":
+            job = msgspec.structs.replace(job, last=status)  # noqa: PLW2901
+            submissions.keep(run, job)
+        # Looked for again: the job may have ended while the scheduler was asked.
+        left = verdicts.traces(run, job)
+        found[job.name] = verdicts.of(run, job, status, left)
+    return Look(found, silence)
+
+
+def recovered(run: Path, job: Job, scheduler: Scheduler, timeout: float = TIMEOUT) -> Job:
+    """A job with its id, found by its name if it was submitted and its id not kept.
+
+    Raises
+    ------
+    NoAnswerError
+        If the scheduler does not answer.
+    """
+    if job.id:
+        return job
+    ids = scheduler.parse_found(ask(scheduler.find_command(job.name), timeout=timeout))
+    if not ids:
+        return job
+    job = msgspec.structs.replace(job, id=ids[-1])
+    submissions.keep(run, job)
+    return job
+
+
+def _status(job: Job, scheduler: Scheduler, timeout: float) -> Status:
+    if job.last is not None and job.last.state in ENDED:
+        return job.last
+    told: dict[str, Status] = {}
+    for command in scheduler.status_commands([job.id]):
+        told |= scheduler.parse_status([job.id], ask(command, timeout=timeout))
+    if job.id not in told:
+        raise NoAnswerError(f"{scheduler.status_commands([job.id])[0][0]} does not speak of {job.id}")
+    return told[job.id]
+
+
+def wait(
+    run: Path,
+    names: Sequence[str],
+    say: Say,
+    *,
+    timeout: float | None = None,
+    interval: float = 2.0,
+    lag: float = 30.0,
+    answer_timeout: float = TIMEOUT,
+) -> Look:
+    """Wait until jobs are over.
+
+    Parameters
+    ----------
+    say
+        Told in a line when a job's state changes, and when the scheduler falls silent or answers again.
+    timeout
+        Seconds to wait at most; None for ever.
+    interval
+        Seconds between two looks at first; it grows while nothing changes.
+    lag
+        Seconds that a job's files may take until they are seen here.
+    answer_timeout
+        Seconds that the scheduler may take to answer.
+    """
+    begin = time.monotonic()
+    before: dict[str, str] = {}
+    silent = False
+    over_since: dict[str, float] = {}
+    pause = interval
+    while True:
+        seen = look(run, names, answer_timeout)
+        changed = False
+        for name, verdict in seen.verdicts.items():
+            if before.get(name) != verdict.outcome:
+                before[name] = verdict.outcome
+                changed = True
+                say(f"{name}: {verdict.outcome}{_reason(verdict)}")
+            if verdict.outcome not in OVER:
+                over_since.pop(name, None)
+        if seen.silence and not silent:
+            say(f"the scheduler does not answer, it is asked again: {seen.silence}")
+        elif silent and not seen.silence:
+            say("the scheduler answers again")
+        silent = bool(seen.silence)
+        now = time.monotonic()
+        if all(_settled(name, verdict, over_since, now, lag) for name, verdict in seen.verdicts.items()):
+            return seen
+        left = float("inf") if timeout is None else begin + timeout - now
+        if left <= 0:
+            return seen
+        waiting_for_files = any(verdict.outcome in OVER for verdict in seen.verdicts.values())
+        pause = interval if changed else min(LONGEST_INTERVAL, pause * _SLOWER)
+        time.sleep(min(pause, left, max(0.1, lag / 4) if waiting_for_files else pause))
+
+
+def _reason(verdict: Verdict) -> str:
+    """Why a job waits; what there is to say of one that is over is said when all are."""
+    return f" ({verdict.note})" if verdict.note and verdict.outcome not in OVER else ""
+
+
+def _settled(name: str, verdict: Verdict, over_since: dict[str, float], now: float, lag: float) -> bool:
+    """Whether nothing more is to be waited for."""
+    if verdict.outcome not in OVER:
+        return False
+    return verdict.certain or now - over_since.setdefault(name, now) >= lag

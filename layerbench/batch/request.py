@@ -1,0 +1,39 @@
+"""What one job asks of its scheduler."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One job's nodes and time.
+
+    Attributes
+    ----------
+    name
+        The job's own, which no other has; its files are named after it.
+    nodes, ranks_per_node, threads
+        Nodes, ranks of each, and threads of each rank (None: as the nodes have cores, which is not known here).
+    cores_per_node, gpus_per_node
+        What a node has, and the job asks for whole.
+    walltime, warning
+        Seconds (None: the scheduler's default), and how long before their end the run is asked to stop.
+    account, queue
+        Empty: the scheduler's default.
+    """
+
+    name: str
+    nodes: int
+    ranks_per_node: int
+    threads: int | None = None
+    cores_per_node: int | None = None
+    gpus_per_node: int = 0
+    walltime: int | None = None
+    warning: int = 0
+    account: str = ""
+    queue: str = ""
+
+    @property
+    def log(self) -> str:
+        """The file that takes what the job prints, in the folder that it is submitted from."""
+        return f"{self.name}.log"

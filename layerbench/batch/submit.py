@@ -1,0 +1,218 @@
+"""Submits: writes down what is going to be done, does it, and writes down what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from layerbench.batch import script
+from layerbench.batch import submission as submissions
+from layerbench.batch.execute import ask
+from layerbench.batch.follow import recovered
+from layerbench.batch.request import Request
+from layerbench.batch.schedulers.registry import SCHEDULERS
+from layerbench.batch.submission import Job, Submission
+from layerbench.errors import NoAnswerError, SchedulerError, StoreError
+
+WARNING = 120
+"""Seconds before the end of a job at which its run is asked to stop, if the job lasts four times as long."""
+
+SUFFIX_BYTES = 4
+"""Of what makes a job's name its own; hexadecimal, twice as many characters."""
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that can be submitted: its entry and its script."""
+
+    job: Job
+    script: str
+
+
+def plan(run: Path, submission: Submission, parts: Sequence[list[int]]) -> list[Planned]:
+    """Jobs for some of a submission's parts, with names that no other job has; nothing is written."""
+    return [_planned(run.absolute(), submission, nodes) for nodes in parts]
+
+
+def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
+    system = submission.system
+    scheduler = SCHEDULERS[system.scheduler]
+    name = unique_name(submission.label, f"-n{nodes[0]}" if submission.array else "", scheduler.LONGEST_NAME)
+    request = Request(
+        name=name,
+        nodes=max(nodes),
+        ranks_per_node=submission.ranks_per_node,
+        threads=submission.threads,
+        cores_per_node=submission.cores_per_node,
+        gpus_per_node=system.gpus_per_node,
+        walltime=submission.walltime,
+        warning=min(WARNING, submission.walltime // 4) if submission.walltime else 0,
+        account=submission.account,
+        queue=submission.queue,
+    )
+    counts = ",".join(map(str, nodes))
+    own = submissions.folder(run) / f"nodes-{counts}" if submission.array else run
+    rendered = script.render(
+        script.Job(
+            request=request,
+            system=system,
+            what=f"Suite {submission.suite} on {counts} node{'s' if counts != '1' else ''} of {system.name}"
+            + (", one after another in this allocation." if len(nodes) > 1 else "."),
+            workdir=Path(submission.workdir),
+            files=submissions.files(run, name),
+            run=own,
+            options=[*submission.options, ["--nodes", counts]],
+            python=submission.python,
+            launcher=submission.launcher,
+            launcher_args=submission.launcher_args,
+        )
+    )
+    job = Job(
+        name=name,
+        nodes=nodes,
+        run=str(own),
+        command=scheduler.submit_command(f"{name}.sh"),
+        begun=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return Planned(job=job, script=rendered)
+
+
+def unique_name(label: str, tail: str, longest: int) -> str:
+    """A job's name: the label as far as there is room, what tells the submission's jobs apart, and a random number."""
+    room = longest - 2 * SUFFIX_BYTES - 1 - len(tail)
+    return f"{label[:room].rstrip('-._') or 'lb'}{tail}-{secrets.token_hex(SUFFIX_BYTES)}"
+
+
+def shown_command(run: Path, submission: Submission, job: Job) -> str:
+    """How a job is submitted, as it could be typed."""
+    reads = f" < {shlex.quote(job.name + '.sh')}" if SCHEDULERS[submission.system.scheduler].SCRIPT_ON_STDIN else ""
+    return f"cd {shlex.quote(str(submissions.folder(run.absolute())))} && {shlex.join(job.command)}{reads}"
+
+
+def submit(
+    run: Path, submission: Submission, planned: Sequence[Planned], say: Callable[[str], None], timeout: float
+) -> list[Job]:
+    """Submit jobs, in their order; each with its id as soon as there is one.
+
+    Parameters
+    ----------
+    run
+        The run folder; made if it is not there.
+    say
+        Told of each job in a line.
+    timeout
+        Seconds that the scheduler may take to answer.
+
+    Raises
+    ------
+    SchedulerError
+        If it is missing or refuses a job: that and those after it leave nothing behind.
+    NoAnswerError
+        If it is not known whether it took a job; that is found out when jobs are looked at.
+    StoreError
+        If the run folder cannot be written.
+    """
+    made = not run.exists()
+    _write(run, submission, planned)
+    submissions.remember(run)
+    done: list[Job] = []
+    for number, each in enumerate(planned):
+        try:
+            job = _submitted(run, submission, each.job, timeout)
+        except NoAnswerError as error:
+            _withdraw(run, planned[number + 1 :], made)
+            raise NoAnswerError(
+                _with_others(f"{error}; whether it took {each.job.name}, layerbench jobs finds out", done)
+            ) from error
+        except SchedulerError as error:
+            _withdraw(run, planned[number:], made)
+            raise SchedulerError(_with_others(str(error), done)) from error
+        done.append(job)
+        counts = ",".join(map(str, job.nodes))
+        say(f"submitted {job.name} for {counts} node{'s' if counts != '1' else ''}: job {job.id}")
+    return done
+
+
+def _with_others(told: str, done: Sequence[Job]) -> str:
+    before = f"; submitted before: {', '.join(f'{job.name} ({job.id})' for job in done)}" if done else ""
+    return told + before
+
+
+def _write(run: Path, submission: Submission, planned: Sequence[Planned]) -> None:
+    folder = submissions.folder(run)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in planned:
+            path = folder / f"{each.job.name}.sh"
+            path.write_text(each.script)
+            path.chmod(0o755)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}; name another --output") from error
+    with submissions.locked(run):
+        if submissions.exists(run):
+            # Another layerbench may have kept something of its jobs since.
+            submission = msgspec.structs.replace(submission, jobs=submissions.load(run).jobs)
+        for each in planned:
+            submission = submission.with_job(each.job)
+        submissions.save(run, submission)
+
+
+def _withdraw(run: Path, planned: Sequence[Planned], made: bool) -> None:
+    """Take back what was written for jobs that were not submitted; all of it if that is all there is."""
+    with submissions.locked(run):
+        submission = submissions.load(run)
+        for each in planned:
+            submission = submission.without_job(each.job.name)
+        submissions.save(run, submission)
+    folder = submissions.folder(run)
+    for each in planned:
+        with contextlib.suppress(OSError):
+            (folder / f"{each.job.name}.sh").unlink()
+    if not submission.jobs:
+        shutil.rmtree(folder, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):
+                run.rmdir()
+
+
+def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> Job:
+    """Submit one job; returns it with its id."""
+    scheduler = SCHEDULERS[submission.system.scheduler]
+    folder = submissions.folder(run)
+    source = folder / f"{job.name}.sh" if scheduler.SCRIPT_ON_STDIN else None
+    program = job.command[0]
+    refused = False
+    try:
+        answer = ask(job.command, timeout=timeout, folder=folder, script=source)
+        refused = answer.code != 0
+        told = (
+            f"{program} refused it: {answer.told}"
+            if refused
+            else f"{program} answered {answer.told!r}, which is no job id"
+        )
+        found = None if refused else scheduler.parse_job_id(answer.stdout)
+    except NoAnswerError as error:
+        told, found = str(error), None
+    if found is not None:
+        job = msgspec.structs.replace(job, id=found)
+        submissions.keep(run, job)
+        return job
+    # It may have been taken all the same: the answer was lost, or a site's own program spoke.
+    try:
+        job = recovered(run, job, scheduler, timeout)
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{told}; {error}") from error
+    except SchedulerError:
+        if not refused:
+            raise
+    if job.id:
+        return job
+    if refused:
+        raise SchedulerError(told)
+    raise NoAnswerError(f"{told}, and no job of its name is known yet")
