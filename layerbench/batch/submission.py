@@ -249,7 +249,8 @@ def runs() -> list[Path]:
     found = [path for path in RUNS.glob("*") if exists(path)]
     with contextlib.suppress(OSError, ValueError):
         named = [Path(json.loads(line)) for line in (RUNS / _ELSEWHERE).read_text().splitlines() if line.strip()]
-        found += [path for path in named if exists(path)]
+        here = Path.cwd()
+        found += [path.relative_to(here) if path.is_relative_to(here) else path for path in named if exists(path)]
     return sorted(found, key=lambda path: (_begun(path), str(path)))
 
 

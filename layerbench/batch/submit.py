@@ -28,6 +28,9 @@ SUFFIX_BYTES = 4
 """Of what makes a job's name its own; hexadecimal, twice as many characters."""
 
 
+_LEAST_LABEL = "lb"
+
+
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """A job that can be submitted: its entry and its script."""
 
@@ -85,8 +88,11 @@ def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
 
 def unique_name(label: str, tail: str, longest: int) -> str:
     """A job's name: the label as far as there is room, what tells the submission's jobs apart, and a random number."""
-    room = longest - 2 * SUFFIX_BYTES - 1 - len(tail)
-    return f"{label[:room].rstrip('-._') or 'lb'}{tail}-{secrets.token_hex(SUFFIX_BYTES)}"
+    suffix = f"-{secrets.token_hex(SUFFIX_BYTES)}"
+    room = longest - len(suffix) - len(tail)
+    if room < len(_LEAST_LABEL):
+        tail, room = "", longest - len(suffix)
+    return f"{label[:room].rstrip('-._') or _LEAST_LABEL}{tail}{suffix}"
 
 
 def shown_command(run: Path, submission: Submission, job: Job) -> str:

@@ -1,0 +1,45 @@
+#!/bin/bash
+#PBS -N lb-ale-1a2b3c4d
+#PBS -q normal
+#PBS -A ABC123
+#PBS -l nodes=8:ppn=32:xe
+#PBS -l walltime=00:30:00
+#PBS -j oe
+#PBS -o lb-ale-1a2b3c4d.log
+# Suite alexnet on 1,2,4,8 nodes of blue-waters-xe, one after another in this allocation.
+# Written by layerbench submit.
+
+run=/scratch/me/runs/first
+job=/scratch/me/runs/first/batch/lb-ale-1a2b3c4d  # and .sh, .log, .started, .exit
+
+# What this job needs must be where it runs.
+cd /home/me/project && [ -f "$job.sh" ] || {
+    echo "$job.sh or the folder it was submitted from is not shared with $(hostname)" >&2
+    exit 97
+}
+rm -f "$job.exit"
+hostname > "$job.started"
+
+if [ -r /opt/modules/default/init/bash ]; then . /opt/modules/default/init/bash; fi
+module load bwpy bwpy-mpi
+export OMP_NUM_THREADS=32
+
+set -u  # not before: what sites define for module does not bear it
+
+# A run that was stopped is gone on with; what it measured is kept.
+resume=
+[ -f "$run/run.json" ] && resume=--resume
+
+# 120 s before its time is up the run is told to end (SIGTERM), keeping what it has measured.
+timeout -s TERM 1680 bwpy-environ -- python -m layerbench run \
+    --suite alexnet --batch 128 --nodes 1,2,4,8 --ranks-per-node 1 --threads-per-rank 32 \
+    --launcher aprun --launcher-args '-cc none -b -- bwpy-environ --' \
+    --output "$run" $resume &
+pid=$!
+trap 'kill -TERM "$pid"' TERM
+wait "$pid"; code=$?
+while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trap ends wait before its time
+
+# The last act: whoever sees this file knows that the run has ended, and how.
+echo "$code" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"
+exit "$code"

@@ -1,0 +1,41 @@
+#!/bin/bash
+#SBATCH --job-name=lb-alexnet-1a2b3c4d
+#SBATCH --account=ABC123
+#SBATCH --nodes=8
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+#SBATCH --time=00:30:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --output=lb-alexnet-1a2b3c4d.log
+# Suite alexnet on 1,2,4,8 nodes of slurm, one after another in this allocation.
+# Written by layerbench submit.
+
+run=/scratch/me/runs/first
+job=/scratch/me/runs/first/batch/lb-alexnet-1a2b3c4d  # and .sh, .log, .started, .exit
+
+# What this job needs must be where it runs.
+cd /home/me/project && [ -f "$job.sh" ] || {
+    echo "$job.sh or the folder it was submitted from is not shared with $(hostname)" >&2
+    exit 97
+}
+rm -f "$job.exit"
+hostname > "$job.started"
+
+set -u  # not before: what sites define for module does not bear it
+
+# A run that was stopped is gone on with; what it measured is kept.
+resume=
+[ -f "$run/run.json" ] && resume=--resume
+
+# 120 s before its time is up the scheduler sends SIGTERM. It is passed on: the run ends, keeping what it has measured.
+/home/me/venv/bin/python -m layerbench run \
+    --suite alexnet --batch 128 --nodes 1,2,4,8 --ranks-per-node 1 --launcher srun \
+    --output "$run" $resume &
+pid=$!
+trap 'kill -TERM "$pid"' TERM
+wait "$pid"; code=$?
+while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trap ends wait before its time
+
+# The last act: whoever sees this file knows that the run has ended, and how.
+echo "$code" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"
+exit "$code"
