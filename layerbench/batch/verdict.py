@@ -120,7 +120,8 @@ def _without_exit_code(run: Path, job: Job, status: Status, left: Traces) -> Ver
     if status.state == "timeout":
         return Verdict("stopped", TIME_UP, f"its time was up{why}; {_go_on(run)}", certain=False)
     if status.state == "cancelled":
-        return Verdict("stopped", TERMINATED, f"ended by the scheduler{why}; {_go_on(run)}", certain=False)
+        code = status.exit_code or TERMINATED
+        return Verdict("stopped", code, f"ended by the scheduler{why}; {_go_on(run)}", certain=False)
     if left.started:
         code = status.exit_code or 1
         told = f"it started and was killed before it could say how it ended{why}; {_go_on(run)}"

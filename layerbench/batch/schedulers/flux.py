@@ -76,7 +76,7 @@ def parse_status(ids: Sequence[str], answer: Answer) -> dict[str, Status]:
         match [part.strip() for part in line.split("|")]:
             case [one, state, code] if one[1:] == asked[1:] and state in _STATES:
                 return {asked: _status(_STATES[state], code)}
-    if re.search(r"unknown|not found|No such", answer.stderr):
+    if asked[1:] in answer.stderr and re.search(r"unknown|not found|No such", answer.stderr):
         return {asked: Status("unknown")}
     raise NoAnswerError(f"flux: {answer.told}")
 
@@ -93,7 +93,7 @@ def cancel_command(ids: Sequence[str]) -> list[str]:
 
 
 def gone(answer: Answer) -> bool:
-    return bool(re.search(r"inactive|unknown|not found", answer.stderr))
+    return bool(re.search(r"job is inactive|unknown", answer.stderr))
 
 
 def find_command(name: str) -> list[str]:

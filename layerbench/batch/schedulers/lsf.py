@@ -111,7 +111,7 @@ def find_command(name: str) -> list[str]:
 
 
 def parse_found(answer: Answer) -> list[str]:
-    if "is not found" in answer.stderr or "No " in answer.stderr:
+    if "is not found" in answer.stderr or "No matching job" in answer.stderr:
         return []
     if answer.code:
         raise NoAnswerError(f"bjobs: {answer.told}")

@@ -1,0 +1,194 @@
+"""Following and collecting where things go wrong: schedulers that fall silent or forget, nodes that die."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from layerbench import store
+from layerbench.batch import submission as submissions
+from tests.batch.conftest import SOON, Site, call, until
+from tests.conftest import assert_one_line
+
+ARGUMENTS = ("--nodes", "1,2", "--output", "run")
+
+
+def test_a_scheduler_that_is_down_is_asked_again_and_never_called_a_failure(any_site: tuple[Site, str]) -> None:
+    site, family = any_site
+    site.set("hold")
+    assert site.submit(family, *ARGUMENTS).returncode == 0
+    assert site.jobs()[0]["state"] == "pending"
+    site.set("down")
+    down = site("jobs")
+    assert down.returncode == 0, down.stderr
+    assert "pending" in down.stdout
+    assert "does not answer" in down.stderr
+    # It is up again, and the job runs, while it is being waited for.
+    threading.Timer(1.5, lambda: (site.unset("down"), site.unset("hold"))).start()
+    collected = site("collect", *SOON)
+    assert collected.returncode == 0, collected.stderr
+    assert "it is asked again" in collected.stderr
+    assert "answers again" in collected.stderr
+    assert "failed" not in collected.stderr
+
+
+def test_nonsense_in_the_place_of_a_state_is_asked_again_too(any_site: tuple[Site, str]) -> None:
+    site, family = any_site
+    site.set("hold")
+    assert site.submit(family, *ARGUMENTS).returncode == 0
+    site.set("babble", "<html>502 Bad Gateway</html>")
+    seen = site("jobs")
+    assert "502 Bad Gateway" in seen.stderr
+    assert "failed" not in seen.stdout
+    site.unset("babble")
+    site.unset("hold")
+    assert site("collect", *SOON).returncode == 0
+
+
+def test_a_scheduler_that_forgets_leaves_the_exit_code(any_site: tuple[Site, str]) -> None:
+    site, family = any_site
+    site.set("forget")
+    site.set("run", '{"exit_code": 1}')
+    assert site.submit(family, *ARGUMENTS).returncode == 0
+    collected = site("collect", *SOON)
+    assert collected.returncode == 1, collected.stderr
+    assert "some records failed" in collected.stderr
+
+
+def test_a_node_that_dies_is_no_success_and_the_run_can_be_gone_on_with(torque_site: Site) -> None:
+    site = torque_site
+    site.set("run", '{"stop_before": 2}')
+    assert site.submit("torque", *ARGUMENTS).returncode == 0
+    until(lambda: len(site.lines("launches.jsonl")) == 1, "a count is measured")
+    site.set("kill")
+    collected = site("collect", *SOON)
+    assert collected.returncode == 137, collected.stderr
+    assert "submit --resume run" in collected.stderr
+    site.unset("kill")
+    site.unset("run")
+    assert site("submit", "--resume", "run").returncode == 0
+    assert site("collect", *SOON).returncode == 0
+    assert {record.nodes for record in store.load(site.folder / "run").records} == {1, 2}
+
+
+def _hidden(site: Site, path: Path) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("hiding a folder from a job needs root and unshare")
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip("mount namespaces cannot be made here")
+    site.set("hide", str(path))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("forgets", [False, True], ids=["known", "forgotten"])
+def test_a_run_folder_that_nodes_do_not_see_is_said(torque_site: Site, forgets: bool) -> None:
+    site = torque_site
+    apart = site.folder / "apart"
+    apart.mkdir()
+    _hidden(site, apart)
+    if forgets:
+        site.set("forget")
+    assert site.submit("torque", "--nodes", "1", "--output", "apart/run").returncode == 0
+    until(lambda: '"over"' in (site.state / "jobs.json").read_text(), "the job ends")
+    if forgets:
+        # What is not known and has left nothing may still be on its way, at first.
+        path = apart / "run" / "batch" / "job.json"
+        (job,) = submissions.load(apart / "run").jobs
+        path.write_text(path.read_text().replace(job.begun, "2020-01-01T00:00:00+00:00"))
+    collected = site("collect", *SOON)
+    assert collected.returncode == (1 if forgets else 97), collected.stderr
+    assert "all nodes share" in collected.stderr
+    assert site.lines("runs.jsonl") == []
+
+
+def test_a_run_that_ended_well_elsewhere_is_said(torque_site: Site) -> None:
+    torque_site.set("run", '{"nothing": true}')
+    assert torque_site.submit("torque", *ARGUMENTS).returncode == 0
+    assert_one_line(torque_site("collect", "--quiet", *SOON), "holds no run", "all nodes share")
+
+
+def test_waiting_ends_when_it_is_to(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    assert site.submit("torque", *ARGUMENTS).returncode == 0
+    for how in (("--timeout", "0.5"), ("--no-wait",)):
+        collected = site("collect", *how, *SOON)
+        assert collected.returncode == 4, collected.stderr
+        assert "pending" in collected.stderr
+    site.unset("hold")
+    assert site("collect", *SOON).returncode == 0
+
+
+def test_what_there_is_of_an_array_is_collected_without_waiting(torque_site: Site) -> None:
+    site = torque_site
+    site.set("run", '{"stop_before": 2}')
+    assert site.submit("torque", *ARGUMENTS, "--array").returncode == 0
+    until(lambda: [job["state"] for job in site.jobs()] == ["done", "running"], "the small one is done")
+    collected = site("collect", "run", "--no-wait")
+    assert collected.returncode == 4
+    assert {record.nodes for record in store.load(site.folder / "run").records} == {1}
+    assert site("cancel", site.jobs()[1]["name"]).returncode == 0
+    site.unset("run")
+    assert site("collect", *SOON).returncode == 143
+    assert site("submit", "--resume", "run").returncode == 0
+    assert site("collect", *SOON).returncode == 0
+    run = store.load(site.folder / "run")
+    assert {record.nodes for record in run.records} == {1, 2}
+    assert len(run.records) == len((site.folder / "run" / "records.jsonl").read_text().splitlines())
+
+
+def test_the_exit_code_is_that_of_the_worst(torque_site: Site) -> None:
+    site = torque_site
+    site.set("run", '{"exit_code": 3}')
+    assert site.submit("torque", *ARGUMENTS, "--array").returncode == 0
+    until(lambda: {job["state"] for job in site.jobs()} == {"failed"}, "both fail")
+    path = site.folder / "run" / "batch" / f"{site.jobs()[0]['name']}.exit"
+    path.write_text("1\n")
+    collected = site("collect", *SOON)
+    assert collected.returncode == 3
+    assert "some records failed" in collected.stderr
+    assert "nothing could run" in collected.stderr
+
+
+def test_jobs_are_found_by_folder_name_and_id(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    assert site.submit("torque", "--nodes", "1").returncode == 0
+    assert site.submit("torque", "--nodes", "2", "--output", "../elsewhere").returncode == 0
+    first, second = site.jobs()
+    assert first["run"].startswith("runs/alexnet-")
+    assert second["run"] == str(site.folder.parent / "elsewhere")
+    for named in (first["run"], first["name"], first["id"], first["id"].partition(".")[0]):
+        seen = site("jobs", named)
+        assert first["name"] in seen.stdout
+        assert second["name"] not in seen.stdout
+    assert_one_line(site("cancel", "lb-none"), "lb-none", "no such job", first["name"])
+    assert_one_line(site("collect", "nowhere"), "nowhere", "no such job")
+
+
+def test_where_nothing_was_submitted_it_is_said(tmp_path: Path) -> None:
+    seen = call("jobs", cwd=tmp_path)
+    assert seen.returncode == 0
+    assert "nothing was submitted from here" in seen.stdout
+    assert_one_line(call("collect", cwd=tmp_path), "nothing was submitted from here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_told_and_hides_no_other(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    for _ in range(2):
+        assert site.submit("torque", "--nodes", "1").returncode == 0
+    first, second = site.jobs()
+    (site.folder / first["run"] / "batch" / "job.json").write_text('{"schema_version": 1')
+    seen = site("jobs")
+    assert seen.returncode == 0, seen.stderr
+    assert "damaged" in seen.stderr
+    assert second["name"] in seen.stdout
+    assert_one_line(site("collect", first["run"]), "damaged")
