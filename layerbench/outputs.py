@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from layerbench.errors import UsageError
-from layerbench.store import LAUNCHES, MANIFEST, RECORDS, TORN
+from layerbench.store import BATCH, LAUNCHES, MANIFEST, RECORDS, TORN
 
 _OF_A_RUN = (MANIFEST, RECORDS, TORN)
 
@@ -32,7 +32,7 @@ def check_file(path: Path, runs: Iterable[Path] = ()) -> None:
     target = _resolved(path)
     of_runs = [run / name for run in runs for name in _OF_A_RUN]
     named = target.name in _OF_A_RUN and _is_run(target.parent)
-    launched = target.parent.name == LAUNCHES and _is_run(target.parent.parent)
+    launched = target.parent.name in (LAUNCHES, BATCH) and _is_run(target.parent.parent)
     if named or launched or any(_same(target, file) for file in of_runs):
         raise UsageError(f"--output {path} is a file of a run, which would be lost: name another file")
 

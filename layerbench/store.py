@@ -54,7 +54,7 @@ def create(path: Path, manifest: Manifest) -> None:
         If the folder holds a run already, or cannot be written.
     """
     try:
-        if (path / MANIFEST).exists() or _holds_records(path):
+        if (path / MANIFEST).exists() or ((path / RECORDS).exists() and (path / RECORDS).stat().st_size):
             raise StoreError(f"{path} already holds a run: add --resume to complete it, or name another --output")
         if path.is_dir() and any(entry.name not in _BEFORE_A_RUN for entry in path.iterdir()):
             raise StoreError(f"{path} is not empty and holds no run: name an --output that is new or empty")
@@ -67,13 +67,6 @@ def create(path: Path, manifest: Manifest) -> None:
 
 _BEFORE_A_RUN = (BATCH, LAUNCHES, RECORDS)
 """What a submission leaves, or a start that was killed before it had written the manifest."""
-
-
-def _holds_records(path: Path) -> bool:
-    try:
-        return (path / RECORDS).stat().st_size > 0
-    except FileNotFoundError:
-        return False
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -226,3 +226,19 @@ def check_output(run: Path) -> None:
         raise StoreError(f"--output {printable(str(run))}: {error}") from error
     if taken:
         raise StoreError(f"{run} is not empty and holds no run: name an --output that is new or empty")
+
+
+def check_names(run: Path) -> None:
+    """See that a script can name the folders it needs.
+
+    Raises
+    ------
+    StoreError
+        If the name of one is no text.
+    """
+    for path in (run.absolute(), Path.cwd()):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            told = printable(str(path))
+            raise StoreError(f"{told}: a folder whose name is not UTF-8 cannot be named in a script") from error

@@ -13,7 +13,7 @@ from layerbench.batch import verdict as verdicts
 from layerbench.batch.execute import TIMEOUT, ask
 from layerbench.batch.schedulers.protocol import Scheduler
 from layerbench.batch.schedulers.registry import SCHEDULERS
-from layerbench.batch.status import ENDED, Status
+from layerbench.batch.status import ENDED, Status, of_exit_code
 from layerbench.batch.submission import Job
 from layerbench.batch.verdict import OVER, Verdict
 from layerbench.errors import NoAnswerError, SchedulerError
@@ -25,14 +25,23 @@ _SLOWER = 1.5
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What has become of the jobs of a run, by name, and what was wrong with the scheduler; empty if nothing."""
+    """What has become of the jobs of a run, by name.
+
+    Attributes
+    ----------
+    silence
+        What was wrong with the scheduler; empty if nothing.
+    hopeless
+        Asking it again would not help: its programs are not here.
+    """
 
     verdicts: dict[str, Verdict]
     silence: str = ""
+    hopeless: bool = False
 
 
-def look(run: Path, names: Sequence[str], timeout: float = TIMEOUT) -> Look:
-    """See what has become of jobs, and keep what is new of it beside the run.
+def look(run: Path, names: Sequence[str], timeout: float = TIMEOUT, *, keep: bool = True) -> Look:
+    """See what has become of jobs, and unless told otherwise keep what is new of it beside the run.
 
     Raises
     ------
@@ -42,38 +51,52 @@ def look(run: Path, names: Sequence[str], timeout: float = TIMEOUT) -> Look:
     submission = submissions.load(run)
     scheduler = SCHEDULERS[submission.system.scheduler]
     jobs = [job for job in submission.jobs if job.name in names]
-    silence = ""
+    silence, hopeless = "", False
     found: dict[str, Verdict] = {}
     for job in jobs:
         left = verdicts.traces(run, job)
         status: Status | None = None
         try:
             if not job.id:
-                job = recovered(run, job, scheduler, timeout)  # noqa: PLW2901
+                job = recovered(run, job, scheduler, timeout, keep=keep)  # noqa: PLW2901
             status = _status(job, scheduler, timeout) if job.id else None
         except SchedulerError as error:
             silence = silence or str(error)
+            hopeless = hopeless or not isinstance(error, NoAnswerError)
             found[job.name] = verdicts.of(run, job, None, left) if job.id else verdicts.without_id(run, job, left)
             continue
         if not job.id:
             found[job.name] = verdicts.without_id(run, job, left, asked=True)
             continue
-        if status is not None and status != job.last and status.state != "unknown":
-            job = msgspec.structs.replace(job, last=status)  # noqa: PLW2901
-            submissions.keep(run, job)
         # Looked for again: the job may have ended while the scheduler was asked.
         left = verdicts.traces(run, job)
+        last = _worth_keeping(status, left)
+        if keep and last is not None and last != job.last:
+            submissions.keep(run, msgspec.structs.replace(job, last=last))
         found[job.name] = verdicts.of(run, job, status, left)
-    return Look(found, silence)
+    return Look(found, silence, hopeless)
 
 
-def recovered(run: Path, job: Job, scheduler: Scheduler, timeout: float = TIMEOUT) -> Job:
+def _worth_keeping(status: Status | None, left: verdicts.Traces) -> Status | None:
+    """What to remember of a job for when the scheduler is down or has forgotten it.
+
+    A job that is remembered as ended is not asked for again. One that failed and wrote no exit code may yet be queued
+    again by the scheduler.
+    """
+    if status is None or (status.state == "failed" and left.exit_code is None):
+        return None
+    if status.state == "unknown":
+        return None if left.exit_code is None else of_exit_code(left.exit_code)
+    return status
+
+
+def recovered(run: Path, job: Job, scheduler: Scheduler, timeout: float = TIMEOUT, *, keep: bool = True) -> Job:
     """A job with its id, found by its name if it was submitted and its id not kept.
 
     Raises
     ------
-    NoAnswerError
-        If the scheduler does not answer.
+    SchedulerError
+        If the scheduler is not there or does not answer.
     """
     if job.id:
         return job
@@ -81,7 +104,8 @@ def recovered(run: Path, job: Job, scheduler: Scheduler, timeout: float = TIMEOU
     if not ids:
         return job
     job = msgspec.structs.replace(job, id=ids[-1])
-    submissions.keep(run, job)
+    if keep:
+        submissions.keep(run, job)
     return job
 
 
@@ -120,6 +144,11 @@ def wait(
         Seconds that a job's files may take until they are seen here.
     answer_timeout
         Seconds that the scheduler may take to answer.
+
+    Raises
+    ------
+    SchedulerError
+        If the scheduler's programs are not here.
     """
     begin = time.monotonic()
     before: dict[str, str] = {}
@@ -144,6 +173,8 @@ def wait(
         now = time.monotonic()
         if all(_settled(name, verdict, over_since, now, lag) for name, verdict in seen.verdicts.items()):
             return seen
+        if seen.hopeless:
+            raise SchedulerError(seen.silence)
         left = float("inf") if timeout is None else begin + timeout - now
         if left <= 0:
             return seen

@@ -114,7 +114,7 @@ def _new_folder(name: str) -> Path:
 def _again(run: Path, submission: Submission, dry: bool, timeout: float, say: Say, warn: Say) -> None:
     """Submit the parts of a submission that have not been measured to their end."""
     jobs = {tuple(job.nodes): job for job in submission.latest()}
-    seen = look(run, [job.name for job in jobs.values()], timeout) if jobs else Look({})
+    seen = look(run, [job.name for job in jobs.values()], timeout, keep=not dry) if jobs else Look({})
     parts = []
     for nodes in submission.parts():
         job = jobs.get(tuple(nodes))
@@ -144,6 +144,7 @@ def _again(run: Path, submission: Submission, dry: bool, timeout: float, say: Sa
 def _do(
     run: Path, submission: Submission, parts: Sequence[list[int]], dry: bool, timeout: float, say: Say, warn: Say
 ) -> None:
+    asking.check_names(run)
     planned = submitting.plan(run, submission, parts)
     if dry:
         for each in planned:

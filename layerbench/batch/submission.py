@@ -244,6 +244,20 @@ def remember(run: Path) -> None:
         raise StoreError(f"{RUNS / _ELSEWHERE} cannot be written: {error.strerror or error}") from error
 
 
+def forget(run: Path) -> None:
+    """Undo :func:`remember`, of a run to which nothing was submitted after all."""
+    line = json.dumps(str(run.resolve())) + "\n"
+    path = RUNS / _ELSEWHERE
+    with contextlib.suppress(OSError):
+        left = [other for other in path.read_text().splitlines(keepends=True) if other != line]
+        if left:
+            path.write_text("".join(left))
+        else:
+            path.unlink()
+    with contextlib.suppress(OSError):
+        RUNS.rmdir()  # if there is nothing else in it
+
+
 def runs() -> list[Path]:
     """Run folders of all that was submitted from here and is still there, the oldest first."""
     found = [path for path in RUNS.glob("*") if exists(path)]

@@ -156,7 +156,7 @@ def _write(run: Path, submission: Submission, planned: Sequence[Planned]) -> Non
         folder.mkdir(parents=True, exist_ok=True)
         for each in planned:
             path = folder / f"{each.job.name}.sh"
-            path.write_text(each.script)
+            path.write_text(each.script, encoding="utf-8")
             path.chmod(0o755)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}; name another --output") from error
@@ -185,6 +185,7 @@ def _withdraw(run: Path, planned: Sequence[Planned], made: bool) -> None:
         if made:
             with contextlib.suppress(OSError):
                 run.rmdir()
+        submissions.forget(run)
 
 
 def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> Job:

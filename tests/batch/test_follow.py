@@ -192,3 +192,16 @@ def test_a_damaged_file_is_told_and_hides_no_other(torque_site: Site) -> None:
     assert "damaged" in seen.stderr
     assert second["name"] in seen.stdout
     assert_one_line(site("collect", first["run"]), "damaged")
+
+
+def test_where_the_scheduler_is_not_there_nobody_waits_for_it(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    assert site.submit("torque", *ARGUMENTS).returncode == 0
+    assert site.jobs()[0]["state"] == "pending"
+    for program in ("qstat", "qselect"):
+        (site.folder.parent / "bin" / program).unlink()
+    assert_one_line(site("collect", "--quiet", *SOON), "qstat was not found")
+    seen = site("jobs")
+    assert seen.returncode == 0
+    assert "pending" in seen.stdout

@@ -86,7 +86,7 @@ def test_a_refusal_is_shown_and_leaves_nothing(any_site: tuple[Site, str]) -> No
     site.set("refuse", "Invalid account or account/partition combination")
     done = site.submit(family, *ARGUMENTS, "--output", "run")
     assert_one_line(done, "refused it", "Invalid account")
-    assert not (site.folder / "run").exists()
+    assert sorted(path.suffix for path in site.folder.iterdir()) == [".toml"] * 5
     assert site.jobs() == []
 
 
@@ -259,3 +259,20 @@ def test_options_of_the_run_are_passed_on_as_they_were_given(torque_site: Site) 
         assert words[words.index(option) + 1] == value
     assert line["folder"] == str(torque_site.folder)
     assert "--max-samples" not in words
+
+
+def test_a_dry_run_of_going_on_touches_nothing_either(torque_site: Site) -> None:
+    site = torque_site
+    site.set("run", '{"exit_code": 1}')
+    assert site.submit("torque", *ARGUMENTS, "--output", "run").returncode == 0
+    until(lambda: len(list((site.folder / "run" / "batch").glob("*.exit"))) == 1, "the job ends")
+    before = {path: path.read_bytes() for path in site.folder.rglob("*") if path.is_file()}
+    done = site("submit", "--resume", "run", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in site.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    done = call("submit", "--system", "local", "--output", "caf\udce9", cwd=tmp_path)
+    assert_one_line(done, "caf\\udce9", "UTF-8")
+    assert list(tmp_path.iterdir()) == []

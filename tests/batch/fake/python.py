@@ -86,6 +86,8 @@ def run(words: Sequence[str]) -> int:
 
 def _wait_for_the_end() -> NoReturn:
     def end(number: int, _: object) -> None:
+        # The signal comes again: a job's whole group gets it, and its script passes it on.
+        signal.signal(number, signal.SIG_IGN)
         print("layerbench: stopped by SIGTERM", file=sys.stderr)
         sys.exit(128 + number)
 
