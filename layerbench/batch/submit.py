@@ -81,7 +81,7 @@ def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
         nodes=nodes,
         run=str(own),
         command=scheduler.submit_command(f"{name}.sh"),
-        begun=datetime.now(UTC).isoformat(timespec="seconds"),
+        begun=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     return Planned(job=job, script=rendered)
 

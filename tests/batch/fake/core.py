@@ -62,7 +62,9 @@ def jobs() -> Iterator[list[Job]]:
         path = state() / "jobs.json"
         found: list[Job] = json.loads(path.read_text()) if path.exists() else []
         yield found
-        path.write_text(json.dumps(found, indent=1))
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(found, indent=1))
+        draft.replace(path)  # tests read it without the lock
 
 
 def known() -> list[Job]:
