@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerbench import environment, kernel, launch, plan, store, sweep
+from layerbench import allocation, environment, kernel, launch, plan, store, sweep
 from layerbench import network as networks
 from layerbench import suite as suites
+from layerbench.allocation import Place
 from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import DTYPES, AnyLayer, DType
 from layerbench.listener import Listener
@@ -162,15 +163,14 @@ def run(
         raise UsageError("--output must name a folder, and is empty")
     if resume and output is None:
         raise UsageError("--resume needs --output RUN, the folder of the run to complete")
-    host_names = launch.read_hosts(hosts) if hosts else ()
-    chosen = launch.choose_launcher(launcher)
+    place = allocation.choose(launcher, hosts)
     launch.split_arguments(launcher_args)
     if network != networks.HERE:
         networks.load(network)
-    cores = len(environment.usable_cores())
     if not all(isinstance(count, int) for count in nodes):
         raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
+    cores, threads_per_rank = _room(place, counts, ranks_per_node, threads_per_rank)
     options = Options(
         nodes=counts,
         batch=batch,
@@ -178,11 +178,7 @@ def run(
         layout=layout,
         dtype=dtype,
         kernels=_kernels(kernels),
-        threads_per_rank=(
-            plan.default_threads(counts, ranks_per_node, cores, len(host_names))
-            if threads_per_rank is None
-            else threads_per_rank
-        ),
+        threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter=filter,
         rel_error=rel_error,
@@ -191,15 +187,17 @@ def run(
         cache=cache,
         oversubscribe=oversubscribe,
         network=network,
-        launcher=chosen,
+        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(host_names),
+        hosts=list(place.hosts),
+        allocated=place.allocated,
         timeout=timeout,
         seed=seed,
     )
     _check(options)
-    _check_memory(loaded, layers, options, cores)
-    _check_kernels(layers, options, cores)
+    if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
+        _check_memory(loaded, layers, options, cores)
+        _check_kernels(layers, options, cores)
     manifest = Manifest(
         command=command or f"layerbench.run({suite!r}, nodes={counts})",
         suite=loaded.name,
@@ -210,18 +208,33 @@ def run(
         start=sweep.now(),
     )
     listener = listener or Listener()
+    if place.told:
+        listener.note(place.told)
     path = Path(output) if output is not None else _new_folder(loaded.name)
     if resume and not path.exists():
         raise StoreError(f"--resume: there is no {path} to resume; leave --resume out to start it")
     if resume:
-        fingerprint = sorted(environment.machine_fingerprint(manifest.environment))
-        planned, notes = sweep.resume(path, manifest, cores, fingerprint)
+        planned, notes = sweep.resume(path, manifest, cores)
         for note in notes:
             listener.note(note)
     else:
         planned = sweep.start(path, manifest, cores)
     sweep.execute(planned, listener)
     return load(path)
+
+
+def _room(place: Place, counts: Sequence[int], ranks_per_node: int, threads: int | None) -> tuple[int, int]:
+    """Cores of a machine that ranks run on, and threads of each rank, as asked for or of an equal share of them."""
+    if place.cores is None:
+        if threads is None:
+            raise UsageError(
+                f"--threads-per-rank is missing: nothing says how many cores the nodes have that {place.launcher} "
+                "starts ranks on"
+            )
+        return max(1, threads) * max(1, ranks_per_node), threads
+    machines = place.allocated or len(place.hosts)
+    default = plan.default_threads(counts, ranks_per_node, place.cores, machines)
+    return place.cores, default if threads is None else threads
 
 
 def _kernels(name: str) -> str:
@@ -263,7 +276,7 @@ def _check_memory(loaded: suites.Suite, layers: Sequence[AnyLayer], options: Opt
     layouts: tuple[Layout, ...] = ("data", "model") if options.layout == "best" else (options.layout,)
     for count in plan.counts(options, cores):
         batch = global_batch(options.batch, count.ranks, options.ranks_per_node, options.scaling)
-        here = options.ranks_per_node if options.hosts else count.world.ranks
+        here = options.ranks_per_node if options.machines else count.world.ranks
 
         def needed(layer: AnyLayer, batch: int = batch, ranks: int = count.ranks) -> int:
             """Of the rank with the largest share, in the layout that takes the least."""

@@ -8,7 +8,7 @@ one line an event, and keeps everything that must not be lost in files: records 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     ``roofline`` for the ceilings of a rank. Of a calibration, ``exchanges`` is for what ranks do together and ``rank``
     for all that one has by itself, in ``dtypes``.
     ``world`` ranks run; the records are about ``ranks`` of them. ``layouts`` has the layout of each layer by name,
-    where it was chosen layer by layer.
+    where it was chosen layer by layer. ``alike`` are facts of the environment that every rank must find where it runs.
     """
 
     purpose: Purpose
@@ -42,6 +42,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     layouts: dict[str, Layout] = {}
     network: Network | None = None
     dtypes: list[DType] = []
+    alike: dict[str, Any] = {}
 
 
 class RankFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +77,15 @@ class RankFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ranks found out about themselves, and what they were sent to measure."""
+    """What the ranks found out about themselves, and what they were sent to measure.
+
+    ``host`` is the environment of the first one, if ranks run on other machines than they are started from.
+    """
 
     mpi: str
     hosts: list[str]
     pinned_cores: list[list[int]]
+    host: dict[str, Any] = {}
     libraries: dict[str, str] = {}
     network: Network | None = None
     roofline: Roofline | None = None

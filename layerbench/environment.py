@@ -228,12 +228,16 @@ def _library_variables() -> dict[str, str]:
 
 
 class Fact(NamedTuple):
-    """One row of the environment: ``read`` may raise, and its fact is then null."""
+    """One row of the environment: ``read`` may raise, and its fact is then null.
+
+    ``of_host`` is false for what is the same on every host that shares the files of layerbench's installation.
+    """
 
     name: str
     unit: str
     read: Callable[[], Any]
     same_on_resume: bool = False
+    of_host: bool = True
 
 
 FACTS = (
@@ -260,15 +264,15 @@ FACTS = (
     Fact("nvidia_driver", "", nvidia_driver, True),
     Fact("kernel_release", "", platform.release, True),
     Fact("distribution", "", lambda: platform.freedesktop_os_release()["PRETTY_NAME"]),
-    Fact("python", "", lambda: f"{platform.python_implementation()} {platform.python_version()}", True),
-    Fact("libraries", "", lambda: versions(LIBRARIES), True),
-    Fact("tools", "", lambda: versions(TOOLS)),
+    Fact("python", "", lambda: f"{platform.python_implementation()} {platform.python_version()}", True, of_host=False),
+    Fact("libraries", "", lambda: versions(LIBRARIES), True, of_host=False),
+    Fact("tools", "", lambda: versions(TOOLS), of_host=False),
     Fact("blas", "", _blas),
-    Fact("library_variables", "", _library_variables, True),
-    Fact("cuda_visible_devices", "", lambda: os.environ.get("CUDA_VISIBLE_DEVICES")),
-    Fact("layerbench", "", lambda: __version__, True),
-    Fact("git_commit", "", lambda: _git("rev-parse", "HEAD")),
-    Fact("git_dirty", "", _git_dirty),
+    Fact("library_variables", "", _library_variables, True, of_host=False),
+    Fact("cuda_visible_devices", "", lambda: os.environ.get("CUDA_VISIBLE_DEVICES"), of_host=False),
+    Fact("layerbench", "", lambda: __version__, True, of_host=False),
+    Fact("git_commit", "", lambda: _git("rev-parse", "HEAD"), of_host=False),
+    Fact("git_dirty", "", _git_dirty, of_host=False),
     Fact("load_average", "processes over one minute", lambda: os.getloadavg()[0]),
 )
 """Every fact that ``run.json`` keeps about where a run took place, in order.
@@ -278,9 +282,34 @@ among equal nodes. What the figures depend on may not.
 """
 
 
+SAME_ON_RESUME = tuple(fact.name for fact in FACTS if fact.same_on_resume)
+SAME_SOFTWARE = tuple(fact.name for fact in FACTS if fact.same_on_resume and not fact.of_host)
+"""Facts that must be equal where a run is resumed, and those of them that are of no host."""
+
+# How many cores a rank may use is up to its launcher, launch by launch.
+SAME_HOST = tuple(name for name in SAME_ON_RESUME if name not in (*SAME_SOFTWARE, "usable_core_count"))
+"""Facts that all hosts of a run must share."""
+
+STARTED_FROM = "started_from"
+"""Beside the facts: the host that a run was started from, where its ranks ran on others and the facts are theirs."""
+
+_LATE = "blas"
+"""The one fact that is read by loading a library that starts threads."""
+
+
 def capture() -> dict[str, Any]:
     """Read every fact once, as plain values that JSON can hold; what cannot be read is None."""
     return {fact.name: _read(fact) for fact in FACTS}
+
+
+def capture_host() -> dict[str, Any]:
+    """Read the facts of this host, loading nothing that starts threads."""
+    return {fact.name: _read(fact) for fact in FACTS if fact.of_host and fact.name != _LATE}
+
+
+def capture_late() -> dict[str, Any]:
+    """Read what :func:`capture_host` leaves out."""
+    return {fact.name: _read(fact) for fact in FACTS if fact.name == _LATE}
 
 
 def _read(fact: Fact) -> Any:
@@ -292,4 +321,4 @@ def _read(fact: Fact) -> Any:
 
 def machine_fingerprint(environment: dict[str, Any]) -> dict[str, Any]:
     """The facts of a captured environment that must be equal where a run is resumed."""
-    return {fact.name: environment.get(fact.name) for fact in FACTS if fact.same_on_resume}
+    return {name: environment.get(name) for name in SAME_ON_RESUME}

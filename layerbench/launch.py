@@ -13,16 +13,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from layerbench.errors import UnavailableError, UsageError
 
-LauncherName: TypeAlias = Literal["mpiexec", "none"]
-LAUNCHERS: tuple[str, ...] = ("auto", "mpiexec", "none")
+LauncherName: TypeAlias = Literal["mpiexec", "srun", "aprun", "jsrun", "flux", "none"]
+LAUNCHERS: tuple[str, ...] = ("auto", *get_args(LauncherName))
+
+IN_ALLOCATION: tuple[LauncherName, ...] = ("srun", "aprun", "jsrun", "flux")
+"""Launchers that belong to a batch system, and put ranks on the nodes it gave."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """What tells the threading libraries that a kernel may load how many threads to start."""
@@ -37,6 +40,11 @@ class World:
     ranks: int
     ranks_per_node: int
     hosts: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> int:
+        """Nodes they fill."""
+        return -(-self.ranks // self.ranks_per_node)
 
 
 def worker_command(assignment: Path) -> list[str]:
@@ -61,17 +69,50 @@ def open_mpi(program: str, world: World, extra: list[str], command: list[str]) -
     return [program, *root, "--bind-to", "none", *sharing, *where, *passed, *extra, "-n", str(world.ranks), *command]
 
 
-def command_line(launcher: str, world: World, arguments: str, assignment: Path) -> list[str]:
+def srun(world: World, threads: int, extra: list[str], command: list[str]) -> list[str]:
+    """Slurm's ``srun``; its own binding is turned off because ranks pin themselves.
+
+    How many CPUs a rank is given is left to the job (``SRUN_CPUS_PER_TASK``) or else is all that the step has: Slurm
+    may count hardware threads, of which ``threads`` cores have more.
+    """
+    where = [f"--nodes={world.nodes}", f"--ntasks={world.ranks}", f"--ntasks-per-node={world.ranks_per_node}"]
+    return ["srun", *where, "--cpu-bind=none", *extra, *command]
+
+
+def aprun(world: World, threads: int, extra: list[str], command: list[str]) -> list[str]:
+    """``aprun`` of Cray's ALPS, which refuses more ranks to a node than there are ranks."""
+    to_a_node = min(world.ranks, world.ranks_per_node)
+    return ["aprun", "-n", str(world.ranks), "-N", str(to_a_node), "-d", str(threads), *extra, *command]
+
+
+def jsrun(world: World, threads: int, extra: list[str], command: list[str]) -> list[str]:
+    """``jsrun`` of LSF's Job Step Manager: a resource set for each rank."""
+    sets = ["-n", str(world.ranks), "-r", str(min(world.ranks, world.ranks_per_node)), "-a", "1", "-c", str(threads)]
+    return ["jsrun", *sets, *extra, *command]
+
+
+def flux(world: World, threads: int, extra: list[str], command: list[str]) -> list[str]:
+    """``flux run``."""
+    return ["flux", "run", "-N", str(world.nodes), "-n", str(world.ranks), "-c", str(threads), *extra, *command]
+
+
+_OF_BATCH_SYSTEMS = {"srun": srun, "aprun": aprun, "jsrun": jsrun, "flux": flux}
+
+
+def command_line(launcher: str, world: World, threads: int, arguments: str, assignment: Path) -> list[str]:
     """The whole command that starts a launch.
 
     Parameters
     ----------
     launcher
-        ``mpiexec`` or ``none``; the latter can start one rank only.
+        One of :data:`LAUNCHERS`, but not ``auto``; ``none`` can start one rank only.
     world
         Which ranks to start.
+    threads
+        Of each rank.
     arguments
-        More arguments for the launcher, quoted as for a shell.
+        More arguments for the launcher, quoted as for a shell. They stand last before what each rank runs, so that
+        they may end in a program that ranks are wrapped in.
     assignment
         The file that tells the ranks what to do.
 
@@ -83,11 +124,14 @@ def command_line(launcher: str, world: World, arguments: str, assignment: Path) 
     command = worker_command(assignment)
     if launcher == "none":
         return command
+    extra = split_arguments(arguments)
+    if launcher in _OF_BATCH_SYSTEMS:
+        return _OF_BATCH_SYSTEMS[launcher](world, threads, extra, command)
     program = find_mpiexec()
     if program is None:
         raise UnavailableError(f"no mpiexec was found: {MEND_MPI}")
     build = open_mpi if flavour(program) == "open-mpi" else hydra
-    return build(program, world, split_arguments(arguments), command)
+    return build(program, world, extra, command)
 
 
 def split_arguments(arguments: str) -> list[str]:
@@ -122,32 +166,19 @@ def flavour(program: str) -> Literal["hydra", "open-mpi"]:
     return "open-mpi" if re.search(r"open-?\s?mpi|prrte|openrte", told, re.IGNORECASE) else "hydra"
 
 
-def choose_launcher(asked: str) -> LauncherName:
-    """The launcher to use: ``auto`` takes ``mpiexec`` where it and mpi4py are there, else ``none``.
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown.
-    UnavailableError
-        If ``mpiexec`` was asked for and cannot be had.
-    """
-    if asked == "none":
-        return "none"
-    if asked not in LAUNCHERS:
-        raise UsageError(f"--launcher {asked}: unknown; known are {', '.join(LAUNCHERS)}")
-    here = find_mpiexec() is not None and importlib.util.find_spec("mpi4py") is not None
-    if asked == "mpiexec" and not here:
-        raise UnavailableError(f"--launcher mpiexec: mpiexec or mpi4py is missing: {MEND_MPI}")
-    return "mpiexec" if here else "none"
+def have_mpi() -> bool:
+    """Whether an ``mpiexec`` and mpi4py are here."""
+    return find_mpiexec() is not None and importlib.util.find_spec("mpi4py") is not None
 
 
-def rank_environment(threads: int, base: Mapping[str, str]) -> dict[str, str]:
-    """Environment of every rank: its thread count for every threading library a kernel may load.
+def rank_environment(threads: int, hosts: Sequence[str], base: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a launch and so of every rank: its thread count for every threading library a kernel may load.
 
     ``OMP_PROC_BIND`` is left alone: a rank pins itself before any of these start, and they inherit its cores.
     """
-    return {**base, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "OMP_DYNAMIC": "FALSE", "PYTHONUNBUFFERED": "1"}
+    # Where no hosts are named, MPICH's mpiexec would take those of a batch job that it finds itself in.
+    here = {} if hosts or "HYDRA_HOST_FILE" in base else {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
+    return {**here, **base, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "OMP_DYNAMIC": "FALSE", "PYTHONUNBUFFERED": "1"}
 
 
 def read_hosts(text: str) -> tuple[str, ...]:

@@ -32,15 +32,15 @@ def by_layer(manifest: Manifest, nodes: int) -> dict[str, Layout]:
 def profile(options: Options) -> machine.Machine | None:
     """The profile of this machine, if it was calibrated and describes what the run runs on.
 
-    It does not where the run names a network or hosts, which are then asked about; nor where it lacks the dtype or a
-    network.
+    It does not where the run names a network or runs on other machines, which are then asked about; nor where it lacks
+    the dtype or a network.
 
     Raises
     ------
     UsageError
         If the profile has a mistake.
     """
-    if options.network != HERE or options.hosts or not machine.path_here().exists():
+    if options.network != HERE or options.machines or not machine.path_here().exists():
         return None
     here = machine.load(HERE)
     return here if options.dtype in here.peak and here.between is not None else None

@@ -9,6 +9,7 @@ import click
 
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 LAYOUTS = ("data", "model", "best")
+LAUNCHERS = ("auto", "mpiexec", "srun", "aprun", "jsrun", "flux", "none")
 
 _Command = Callable[..., Any]
 
@@ -25,7 +26,13 @@ def launching(command: _Command) -> _Command:
         ),
         click.option("--launcher-args", default="", help="More arguments for the launcher, as one string."),
         click.option("--hosts", default="", help="Hosts to run on: a,b,c or a file with one to a line."),
-        click.option("--launcher", type=click.Choice(["auto", "mpiexec", "none"]), default="auto", show_default=True),
+        click.option(
+            "--launcher",
+            type=click.Choice(LAUNCHERS),
+            default="auto",
+            show_default=True,
+            help="What starts ranks; auto takes that of the batch job it is in, else mpiexec.",
+        ),
     ):
         command = option(command)
     return command

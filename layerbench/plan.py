@@ -45,14 +45,15 @@ def parse_nodes(text: str) -> list[int]:
     return sorted(counts)
 
 
-def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, hosts: int) -> int:
+def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, machines: int) -> int:
     """Threads of each rank if none were asked for: equal at every count, and no count that fits is squeezed out.
 
-    Cores over the ranks of the largest count that fits one rank to a core; with several hosts, cores over the ranks of
-    one. Where a count does not fit, two ranks do: the network it is emulated with is measured between them.
+    Cores over the ranks of the largest count that fits one rank to a core; with a machine for every node, cores over
+    the ranks of one. Where a count does not fit, two ranks do: the network it is emulated with is measured between
+    them.
     """
     ranks_per_node = max(1, ranks_per_node)  # a count of 0 is refused with every other number that is out of range
-    if hosts:
+    if machines:
         return max(1, cores // ranks_per_node)
     fitting = [count * ranks_per_node for count in nodes if count * ranks_per_node <= cores]
     if not fitting:
@@ -62,7 +63,7 @@ def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, hosts
 
 
 def counts(options: Options, cores: int) -> list[Count]:
-    """Every node count with its placement.
+    """Every node count with its placement; ``cores`` are those of one machine.
 
     Raises
     ------
@@ -72,19 +73,20 @@ def counts(options: Options, cores: int) -> list[Count]:
     if max(options.nodes) * options.ranks_per_node > MAX_RANKS:
         raise UsageError(f"--nodes {max(options.nodes)}: more than {MAX_RANKS} ranks are refused as a typing mistake")
     if options.threads_per_rank > cores and not options.oversubscribe:
+        where = "a node of this allocation has" if options.allocated else "this machine lets layerbench use"
         raise UsageError(
-            f"--threads-per-rank {options.threads_per_rank}: this machine lets layerbench use {cores} cores; "
-            f"give at most {cores}, or --oversubscribe"
+            f"--threads-per-rank {options.threads_per_rank}: {where} {cores} cores; give at most {cores}, or "
+            "--oversubscribe"
         )
     slots = cores // options.threads_per_rank
 
     def count(nodes: int) -> Count:
         ranks = nodes * options.ranks_per_node
-        fits = nodes <= len(options.hosts) if options.hosts else ranks <= slots or options.oversubscribe
+        fits = nodes <= options.machines if options.machines else ranks <= slots or options.oversubscribe
         fits = fits and (options.launcher != "none" or ranks == 1)
         if fits:
             world = World(ranks, options.ranks_per_node, tuple(options.hosts[:nodes]))
-            here = options.ranks_per_node if options.hosts else ranks
+            here = options.ranks_per_node if options.machines else ranks
             return Count(nodes, ranks, "measured", world, oversubscribed=here > slots)
         return Count(nodes, ranks, "emulated", World(1, 1, tuple(options.hosts[:1])))
 
@@ -110,9 +112,9 @@ def calibration_world(options: Options, cores: int) -> World:
             f"counts of more than one rank are emulated, because no MPI launcher is used here, and {instead}; "
             f"for real ranks use --launcher mpiexec ({MEND_MPI})"
         )
-    if len(options.hosts) >= 2:
+    if options.machines >= 2:
         return World(2, 1, tuple(options.hosts[:2]))
-    if options.hosts or 2 * options.threads_per_rank <= cores or options.oversubscribe:
+    if options.machines or 2 * options.threads_per_rank <= cores or options.oversubscribe:
         return World(2, 2, tuple(options.hosts))
     raise UnavailableError(
         f"two ranks of {options.threads_per_rank} threads do not fit {cores} cores, so this machine's network cannot "

@@ -144,7 +144,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a run was asked for; a resumed run must have been asked for the same.
 
     Lists are normalised (node counts sorted, hosts expanded), and what was left open is filled in, so that two runs
-    of equal options do the same.
+    of equal options do the same. ``allocated`` is the number of nodes that a batch system gave, where its launcher
+    chooses among them; 0 where ranks are started on hosts by name or on one machine.
     """
 
     nodes: Annotated[list[AtLeastOne], msgspec.Meta(min_length=1)]
@@ -167,6 +168,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float
     seed: int
     layout: LayoutOption = "data"
+    allocated: int = 0
+
+    @property
+    def machines(self) -> int:
+        """How many machines ranks may run on, which need not include the one they are started from; 0: only that."""
+        return self.allocated or len(self.hosts)
+
+
+def used_machines(options: Options) -> int:
+    """How many machines a run can make use of, of those it may run on; 0 for the one it is started from."""
+    return min(options.machines, max(options.nodes))
 
 
 class NetworkPoint(msgspec.Struct, frozen=True, kw_only=True):

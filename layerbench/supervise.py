@@ -28,6 +28,9 @@ A launcher gives every rank a session of its own, and a rank whose launcher was 
 GRACE = 3.0
 """Seconds between asking a launch to end and killing it."""
 
+GRACE_ELSEWHERE = 30.0
+"""The same of a batch system's launcher, which ends ranks on other nodes: these outlive it if it is killed."""
+
 LONGEST_LINE = 2**20
 """Output that goes on for so many bytes without a line's end is no event."""
 
@@ -58,6 +61,7 @@ def supervise(
     log: Path,
     timeout: float,
     listen: Callable[[Event], None],
+    grace: float = GRACE,
 ) -> Ending:
     """Start a launch and follow it to its end.
 
@@ -72,6 +76,8 @@ def supervise(
         Seconds without any event after which it is taken to hang.
     listen
         Told every event.
+    grace
+        Seconds between asking it to end and killing it.
 
     Raises
     ------
@@ -94,7 +100,7 @@ def supervise(
         try:
             hung, journal_failed = _follow(process, file, timeout, listen)
         finally:
-            _end(process, mark)
+            _end(process, mark, grace)
     code = process.returncode
     reason = hung or _reason(code)
     return Ending(code, reason, _tail(log) if reason else "", journal_failed)
@@ -163,13 +169,13 @@ def _closed(process: subprocess.Popen[bytes], timeout: float) -> str:
     return ""
 
 
-def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+def _end(process: subprocess.Popen[bytes], mark: str, grace: float) -> None:
     """End the launcher and every process it started, stopped ones too; return when they are gone."""
     family = _family(process, mark)
     if process.poll() is None:
         _signal(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+            process.wait(grace)
     _signal(process.pid, signal.SIGKILL)
     # Looked for again: some may have been started while the launcher was asked to end.
     family |= _family(process, mark)

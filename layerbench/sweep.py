@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from layerbench import layouts, store
+from layerbench import environment, layouts, store
 from layerbench import network as networks
 from layerbench import plan as planning
 from layerbench.assignment import Assignment, Event, Findings, Progressed, findings_path
@@ -26,8 +26,8 @@ from layerbench.launch import World, command_line, rank_environment
 from layerbench.layers import AnyLayer
 from layerbench.listener import Listener
 from layerbench.plan import Count
-from layerbench.records import PARTS, Launch, Manifest, Network, Options, Purpose, Record
-from layerbench.supervise import Ending, supervise
+from layerbench.records import PARTS, Launch, Manifest, Network, Options, Purpose, Record, used_machines
+from layerbench.supervise import GRACE, GRACE_ELSEWHERE, Ending, supervise
 from layerbench.task import Task, without_result
 
 ROOFLINE_TIMEOUT = 30.0
@@ -74,8 +74,8 @@ def _needs_network(manifest: Manifest, planned: Sequence[Count]) -> bool:
     return planning.needs_network(planned) or layouts.needs_network(manifest, planned)
 
 
-def resume(path: Path, manifest: Manifest, cores: int, fingerprint: Sequence[str]) -> tuple[Sweep, list[str]]:
-    """Take up the sweep in a run folder, if it is the same sweep on the same machine.
+def resume(path: Path, manifest: Manifest, cores: int) -> tuple[Sweep, list[str]]:
+    """Take up the sweep in a run folder, if it is the same sweep on the same machine, or on hosts like its own.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def resume(path: Path, manifest: Manifest, cores: int, fingerprint: Sequence[str
         The run folder.
     manifest
         What would be measured if it were new.
-    fingerprint
-        Entries of the environment that must be equal.
+    cores
+        Of each machine that ranks run on.
 
     Returns
     -------
@@ -97,15 +97,20 @@ def resume(path: Path, manifest: Manifest, cores: int, fingerprint: Sequence[str
         If suite, options or machine differ; every difference is named.
     """
     stored = store.load(path)
-    differences = _differences(stored.manifest, manifest, fingerprint)
+    differences = _differences(stored.manifest, manifest)
     if differences:
         raise StoreError(f"{path} cannot be resumed, it differs: {'; '.join(differences)}; name another --output")
     notes = [note for note in [store.set_aside_torn_tail(path)] if note]
-    kept = msgspec.structs.replace(stored.manifest, outcome="running", end="")
+    # Hosts and the allocation are those of now.
+    kept = msgspec.structs.replace(stored.manifest, options=manifest.options, outcome="running", end="")
     return Sweep(path, kept, cores), notes
 
 
-def _differences(old: Manifest, new: Manifest, fingerprint: Sequence[str]) -> list[str]:
+_MAY_DIFFER = ("timeout", "hosts", "allocated")
+"""Options that a resumed run may have otherwise: a batch system chooses among equal nodes."""
+
+
+def _differences(old: Manifest, new: Manifest) -> list[str]:
     found = []
     if old.layers != new.layers:
         were, are = ({layer.name: layer for layer in m.layers} for m in (old, new))
@@ -113,9 +118,13 @@ def _differences(old: Manifest, new: Manifest, fingerprint: Sequence[str]) -> li
         found.append(f"layers {', '.join(changed) or 'in another order'} (suite {old.suite}, now {new.suite})")
     for name in Options.__struct_fields__:
         was, now_ = getattr(old.options, name), getattr(new.options, name)
-        if was != now_ and name != "timeout":
+        if was != now_ and name not in _MAY_DIFFER:
             found.append(f"--{name.replace('_', '-')} was {was}, now {now_}")
-    for name in fingerprint:
+    before, after = used_machines(old.options), used_machines(new.options)
+    if before != after:
+        found.append(f"ranks had {before or 'no'} other machines, now {after or 'none'}")
+    # What ranks run on elsewhere they look at themselves.
+    for name in environment.SAME_SOFTWARE if new.options.machines else environment.SAME_ON_RESUME:
         was, now_ = old.environment.get(name), new.environment.get(name)
         if was != now_:
             found.append(f"{name.replace('_', ' ')} was {was}, now {now_}")
@@ -305,6 +314,7 @@ class _Runner:
             layers=list(layers),
             layouts=layouts.by_layer(self._manifest, count.nodes),
             network=network,
+            alike=self._alike(),
         )
         try:
             path.write_bytes(msgspec.json.format(msgspec.json.encode(assignment), indent=2))
@@ -312,20 +322,28 @@ class _Runner:
             raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         return path.resolve()
 
+    def _alike(self) -> dict[str, Any]:
+        """What ranks must find where they run, if that need not be this machine; nothing before the first told."""
+        facts = self._manifest.environment
+        if not self._options.machines or environment.STARTED_FROM not in facts:
+            return {}
+        return {name: facts.get(name) for name in environment.SAME_HOST}
+
     def _run(
         self, assignment: Path, world: World, listen: Callable[[Event], None], longest: float = math.inf
     ) -> Ending:
         options = self._options
-        command = command_line(options.launcher, world, options.launcher_args, assignment)
+        command = command_line(options.launcher, world, options.threads_per_rank, options.launcher_args, assignment)
         begin = now()
         outcome = "interrupted"
         try:
             ending = supervise(
                 command,
-                rank_environment(options.threads_per_rank, os.environ),
+                rank_environment(options.threads_per_rank, world.hosts, os.environ),
                 assignment.with_suffix(".log"),
                 min(options.timeout, longest),
                 listen,
+                grace=GRACE_ELSEWHERE if options.allocated else GRACE,
             )
             outcome = ending.reason or ending.journal_failed or "ok"
         except LaunchError as error:
@@ -354,9 +372,12 @@ class _Runner:
             pinned_cores=found.pinned_cores if found else [],
             libraries=found.libraries if found else {},
         )
+        facts = self._manifest.environment
+        if found and found.host and environment.STARTED_FROM not in facts:
+            facts = {**facts, **found.host, environment.STARTED_FROM: facts.get("hostname")}
         # The manifest is written again at the end of the sweep: a disk that is full has a better message by then.
         with contextlib.suppress(StoreError):
-            self.keep(launches=[*self._manifest.launches, launch])
+            self.keep(launches=[*self._manifest.launches, launch], environment=facts)
 
     def _found(self, assignment: Path) -> Findings | None:
         """What the ranks of a launch said of themselves; None if they did not come so far."""

@@ -14,10 +14,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from layerbench import environment
 from layerbench.assignment import (
     Assignment,
     Event,
@@ -97,16 +98,52 @@ def join(assignment: Assignment) -> Ranks:
     """
     ranks: Ranks = OneRank() if assignment.options.launcher == "none" else MPIRanks()
     if ranks.size != assignment.world:
+        launcher = assignment.options.launcher
         raise LaunchError(
-            f"this rank sees {ranks.size} ranks, {assignment.world} were asked for: the launcher started separate "
-            "worlds, so it and mpi4py use different MPI libraries; use the launcher of the MPI that mpi4py loads "
-            f"({ranks.library}), or Slurm's srun with --mpi=pmi2 or --mpi=pmix"
+            f"this rank sees {ranks.size} ranks, {assignment.world} were asked for: {launcher} started separate "
+            f"worlds, because it and the MPI that mpi4py loads ({ranks.library}) do not understand each other; "
+            + _JOINED_BY.get(launcher, _JOINED_BY["mpiexec"])
         )
     return ranks
 
 
+_JOINED_BY = {
+    "srun": "say --launcher-args=--mpi=pmi2 (MPICH and its relatives) or --mpi=pmix (Open MPI; srun --mpi=list tells "
+    "what there is)",
+    "aprun": "load the mpi4py that was built for Cray's MPI",
+    "jsrun": "load the mpi4py that was built for the MPI of jsrun",
+    "flux": "say --launcher-args='-o pmi=simple' (MPICH) or '-o pmi=pmix' (Open MPI)",
+    "mpiexec": "use the mpiexec of that MPI",
+}
+"""What to change where ranks do not find each other."""
+
+
+def _see_that_hosts_are_alike(alike: dict[str, Any], here: dict[str, Any]) -> None:
+    """Ranks that run on unlike machines, or on others than before, make no curve.
+
+    Raises
+    ------
+    LaunchError
+        Naming what is not as it was.
+    """
+    differences = [
+        f"{name.replace('_', ' ')} is {here.get(name)}, not {was}"
+        for name, was in alike.items()
+        if here.get(name) != was
+    ]
+    if differences:
+        raise LaunchError(
+            f"{socket.gethostname()} is unlike the host of this run's first rank: {'; '.join(differences)}; ask for "
+            "nodes of one kind"
+        )
+
+
 def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     options = assignment.options
+    here: dict[str, Any] = {}
+    if options.machines:
+        here = environment.capture_host()
+        _see_that_hosts_are_alike(assignment.alike, here)
     seats = ranks.all_gather(seat())
     cores = assign(seats, options.threads_per_rank, oversubscribe=options.oversubscribe)
     os.sched_setaffinity(0, cores[ranks.rank])
@@ -114,7 +151,7 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
 
     voice = Voice(ranks.rank)
     voice.say(Started(ranks.size))
-    found = Findings(mpi=ranks.library, hosts=hosts, pinned_cores=[list(of_rank) for of_rank in cores])
+    found = Findings(mpi=ranks.library, hosts=hosts, pinned_cores=[list(of_rank) for of_rank in cores], host=here)
     _keep(found, path, ranks, voice)
     status = 0
     if assignment.purpose == "network":
@@ -128,6 +165,8 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     else:
         status = _measure(assignment, ranks, voice)
         found = msgspec.structs.replace(found, libraries=_libraries(assignment))
+    if here and ranks.rank == 0:
+        found = msgspec.structs.replace(found, host=here | environment.capture_late())
     _keep(found, path, ranks, voice)
     ranks.barrier()
     return status

@@ -21,7 +21,7 @@ ROWS = (
     ("cgroups", "console", "errors", "hockney", "options", "topology", "units"),
     ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
     ("device", "records", "suite_format"),
-    ("collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
+    ("allocation", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
     ("machine", "outputs", "slices", "step"),
     ("assignment", "collective_times", "kernel_times", "task"),
     ("doctor", "plan", "report", "sampling", "suite_table", "supervise", "verify"),

@@ -89,7 +89,7 @@ def test_the_command_line_suits_the_mpiexec_that_is_found(
     assignment = tmp_path / "with a space.json"
     world = World(2, 1, ("a", "b"))
     worker = [sys.executable, "-m", "layerbench.worker", str(assignment)]
-    assert command_line("mpiexec", world, "-x 'one word'", assignment) == build(
+    assert command_line("mpiexec", world, 1, "-x 'one word'", assignment) == build(
         str(program), world, ["-x", "one word"], worker
     )
 
@@ -99,7 +99,7 @@ def test_a_program_that_will_not_say_is_taken_for_mpich(tmp_path: Path) -> None:
 
 
 def test_without_a_launcher_the_worker_is_the_command(tmp_path: Path) -> None:
-    assert command_line("none", World(1, 1), "", tmp_path / "a.json") == [
+    assert command_line("none", World(1, 1), 1, "", tmp_path / "a.json") == [
         sys.executable,
         "-m",
         "layerbench.worker",
@@ -110,10 +110,7 @@ def test_without_a_launcher_the_worker_is_the_command(tmp_path: Path) -> None:
 def test_no_mpiexec_is_said_with_what_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "find_mpiexec", lambda: None)
     with pytest.raises(UnavailableError, match=r"pip install 'layerbench\[local\]'"):
-        command_line("mpiexec", World(2, 1), "", tmp_path / "a.json")
-    with pytest.raises(UnavailableError, match=r"--launcher mpiexec: .*pip install"):
-        launch.choose_launcher("mpiexec")
-    assert launch.choose_launcher("auto") == "none"
+        command_line("mpiexec", World(2, 1), 1, "", tmp_path / "a.json")
 
 
 def test_mpiexec_of_the_environment_comes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +125,25 @@ def test_mpiexec_of_the_environment_comes_before_the_path(tmp_path: Path, monkey
     assert launch.find_mpiexec() == str(own)
 
 
-def test_launchers_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "find_mpiexec", lambda: "/usr/bin/mpiexec")
-    assert launch.choose_launcher("auto") == "mpiexec"
-    assert launch.choose_launcher("mpiexec") == "mpiexec"
-    assert launch.choose_launcher("none") == "none"
-    with pytest.raises(UsageError, match="known are auto, mpiexec, none"):
-        launch.choose_launcher("srun")
+@pytest.mark.parametrize(
+    ("launcher", "world", "arguments", "line"),
+    [
+        ("srun", World(8, 4), "--mpi=pmi2", "srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpu-bind=none --mpi=pmi2"),
+        ("srun", World(1, 1), "", "srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpu-bind=none"),
+        (
+            "aprun",
+            World(8, 2),
+            "-cc none -b -- bwpy-environ --",
+            "aprun -n 8 -N 2 -d 3 -cc none -b -- bwpy-environ --",
+        ),
+        ("jsrun", World(4, 2), "-b none", "jsrun -n 4 -r 2 -a 1 -c 3 -b none"),
+        ("flux", World(4, 2), "-o pmi=simple", "flux run -N 2 -n 4 -c 3 -o pmi=simple"),
+    ],
+)
+def test_launchers_of_batch_systems(launcher: str, world: World, arguments: str, line: str, tmp_path: Path) -> None:
+    """Further arguments stand last: they may end in a program that every rank is wrapped in."""
+    path = tmp_path / "a.json"
+    assert command_line(launcher, world, 3, arguments, path) == [*line.split(), *launch.worker_command(path)]
 
 
 @given(st.lists(st.text(), max_size=5))
@@ -149,12 +158,20 @@ def test_an_open_quotation_is_said_in_one_line() -> None:
 
 def test_every_threading_library_gets_the_thread_count() -> None:
     base = {"PATH": "/bin", "OMP_NUM_THREADS": "64", "OMP_PROC_BIND": "close"}
-    told = rank_environment(3, base)
+    told = rank_environment(3, (), base)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
         assert told[variable] == "3"
     assert told["PATH"] == "/bin"
     assert told["OMP_PROC_BIND"] == "close"
     assert base["OMP_NUM_THREADS"] == "64", "the caller's own is left alone"
+
+
+def test_without_hosts_mpich_stays_on_this_machine_even_within_a_job() -> None:
+    assert rank_environment(1, (), {})["HYDRA_LAUNCHER"] == "fork"
+    assert rank_environment(1, (), {})["HYDRA_RMK"] == "user"
+    assert rank_environment(1, (), {"HYDRA_LAUNCHER": "slurm"})["HYDRA_LAUNCHER"] == "slurm", "whoever sets it knows"
+    assert "HYDRA_LAUNCHER" not in rank_environment(1, ("a", "b"), {})
+    assert "HYDRA_LAUNCHER" not in rank_environment(1, (), {"HYDRA_HOST_FILE": "hosts"})
 
 
 @pytest.mark.parametrize(

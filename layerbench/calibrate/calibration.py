@@ -57,11 +57,11 @@ def calibrate(planned: Plan, path: Path, stage: Progress, progress: Progress) ->
         why.
     """
     options = planned.options
-    beside = path.resolve().parent if options.hosts else None
+    beside = path.resolve().parent if options.machines else None
     with tempfile.TemporaryDirectory(prefix=".layerbench-calibrate-", dir=beside) as folder:
         alone = World(1, 1, tuple(options.hosts[:1]))
         # A launcher is only needed to reach another host, and one that does not work costs the network alone.
-        of_rank = options if options.hosts else msgspec.structs.replace(options, launcher="none")
+        of_rank = options if options.machines else msgspec.structs.replace(options, launcher="none")
         stage("one rank: peak, bandwidth, launch, layers of every kind")
         findings = found_by_ranks("rank", of_rank, alone, Path(folder), progress, planned.asked or DTYPES)
         rank = findings.rank

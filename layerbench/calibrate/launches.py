@@ -52,8 +52,8 @@ def found_by_ranks(
     )
     assignment.write_bytes(msgspec.json.encode(told))
     ending = supervise(
-        command_line(options.launcher, world, options.launcher_args, assignment),
-        rank_environment(options.threads_per_rank, os.environ),
+        command_line(options.launcher, world, options.threads_per_rank, options.launcher_args, assignment),
+        rank_environment(options.threads_per_rank, world.hosts, os.environ),
         assignment.with_suffix(".log"),
         options.timeout,
         lambda event: progress(event.what) if isinstance(event, Progressed) else None,

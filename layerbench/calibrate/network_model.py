@@ -38,7 +38,9 @@ def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], N
             break
     if ranks.rank != 0:
         return None
-    where = f"between {' and '.join(options.hosts[:2])}" if options.hosts else "of two ranks on this machine"
+    where = "of two ranks on this machine"
+    if options.machines > 1:
+        where = f"between {' and '.join(options.hosts[:2]) or 'two nodes of the allocation'}"
     return fit(points, ranks.size, HERE, f"fitted to an all-reduce sweep {where}, {ranks.library}")
 
 

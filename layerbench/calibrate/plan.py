@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerbench import environment, kernel, launch
+from layerbench import allocation, kernel, launch
 from layerbench.calibrate.probes import LAYERS
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.launch import MEND_MPI, World
@@ -74,12 +74,13 @@ def plan(options: Options, asked: Sequence[DType], ranks: int | None, cores: int
         If there are fewer cores or hosts than were asked for.
     """
     threads, hosts, each = options.threads_per_rank, tuple(options.hosts), options.ranks_per_node
+    machines, named = options.machines, "hosts" if options.hosts else "nodes"
     if threads > cores and not options.oversubscribe:
         raise UsageError(
             f"--threads-per-rank {threads}: this machine lets layerbench use {cores} cores; give at most {cores}, or "
             "--oversubscribe"
         )
-    if each > 1 and not hosts:
+    if each > 1 and not machines:
         raise UsageError(
             f"--ranks-per-node {each} needs --hosts: without them, every rank on this machine stands for a node"
         )
@@ -87,22 +88,23 @@ def plan(options: Options, asked: Sequence[DType], ranks: int | None, cores: int
     fitting = f"{_ranks(slots)} of {threads} {'thread' if threads == 1 else 'threads'} fit {cores} cores"
     if each > slots and not options.oversubscribe:
         raise UsageError(f"--ranks-per-node {each}: {fitting}; give at most {slots}, or --oversubscribe")
-    there = len(hosts) if hosts else slots
-    if ranks is not None and ranks > there and (hosts or not options.oversubscribe):
-        of_what = f"one rank on each of {there} hosts" if hosts else fitting
-        more = "name more with --hosts" if hosts else "or --oversubscribe"
+    there = machines or slots
+    if ranks is not None and ranks > there and (machines or not options.oversubscribe):
+        of_what = f"one rank on each of {there} {named}" if machines else fitting
+        more = f"{'name more with --hosts' if hosts else 'ask for more nodes'}" if machines else "or --oversubscribe"
         raise UsageError(f"--ranks {ranks}: {of_what}; give at most {there}, {more}")
     most = there if ranks is None else ranks
     no_network = ""
     if options.launcher == "none":
         no_network = f"no MPI launcher is used here; for real ranks: {MEND_MPI}"
     elif most < 2:
-        no_network = "one rank was asked for" if ranks is not None else "one host was named" if hosts else fitting
-    sharing = each if hosts else most
+        one = "one host was named" if hosts else "the allocation has one node" if machines else fitting
+        no_network = "one rank was asked for" if ranks is not None else one
+    sharing = each if machines else most
     return Plan(
         options=options,
         asked=tuple(asked),
-        between=None if no_network else World(most, 1 if hosts else most, hosts[:most]),
+        between=None if no_network else World(most, 1 if machines else most, hosts[:most]),
         within=World(each, each, hosts[:1]) if each > 1 and options.launcher != "none" else None,
         no_network=no_network,
         sharing=sharing,
@@ -152,7 +154,7 @@ def request(
     if not 0 <= seed < 2**63:
         raise UsageError(f"--seed must be a whole number from 0 to 2^63 - 1, not {seed}")
     asked = _dtypes(dtypes)
-    host_names = launch.read_hosts(hosts) if hosts else ()
+    place = allocation.choose(launcher, hosts)
     launch.split_arguments(launcher_args)
     options = Options(
         nodes=[1],
@@ -169,14 +171,17 @@ def request(
         cache="hot",
         oversubscribe=oversubscribe,
         network=HERE,
-        launcher=launch.choose_launcher(launcher),
+        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(host_names),
+        hosts=list(place.hosts),
+        allocated=place.allocated,
         timeout=timeout,
         seed=seed,
     )
-    _check_kernels(options, asked)
-    return plan(options, asked, ranks, len(environment.usable_cores()))
+    if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
+        _check_kernels(options, asked)
+    cores = threads_per_rank * ranks_per_node if place.cores is None else place.cores
+    return plan(options, asked, ranks, cores)
 
 
 def _dtypes(text: str | None) -> list[DType]:

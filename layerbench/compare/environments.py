@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from layerbench.compare.side import BASE, NEW, Side
-from layerbench.records import Options
+from layerbench.records import Options, used_machines
 from layerbench.store import StoredRun
 from layerbench.suite_format import flat
 
@@ -41,7 +41,7 @@ def that_matter(base: Side, new: Side) -> list[str]:
     """
     found = [line for name in HARDWARE for line in _difference(name, base, new, _fact(name))]
     found += [line for name in WORK for line in _difference(name, base, new, _option(name))]
-    return found + _difference("number of hosts", base, new, lambda run: len(run.manifest.options.hosts) or 1)
+    return found + _difference("number of hosts", base, new, lambda run: used_machines(run.manifest.options) or 1)
 
 
 def to_be_told(base: Side, new: Side) -> list[str]:

@@ -43,7 +43,7 @@ def of_run(manifest: Manifest) -> Machine:
         description=_described(facts, roofline.threads),
         source=f"measured by the run of {manifest.suite}" + (f" at {manifest.start}" if manifest.start else ""),
         device=roofline.device,
-        nodes=len(options.hosts) or None,
+        nodes=options.machines or None,
         ranks_per_node=options.ranks_per_node,
         peak={roofline.dtype: ceiling(roofline.flops_samples or [roofline.flops], roofline.flops_source)},
         bandwidth=ceiling(roofline.bandwidth_samples or [roofline.bandwidth], roofline.bandwidth_source),

@@ -174,7 +174,7 @@ def asked(
 
 def _with_profile(machine: Machine, run: Run) -> Machine:
     """A run's machine, with the network of its calibrated profile where the run needed to measure none."""
-    if machine.between is not None or run.manifest.options.hosts:
+    if machine.between is not None or run.manifest.options.machines:
         return machine
     try:
         profile = machines.load(machines.HERE)
