@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +31,9 @@ HYDRA_RMK = "user"
 HYDRA_LAUNCHER = "fork"
 """
 
+# Real ranks on every node, joined by Slurm itself.
+ACROSS = PROFILE.partition("[environment]")[0].replace("mpiexec", "srun") + 'launcher_args = "--mpi=pmi2"\n'
+
 QUICK = ("--kernels", "numpy", "--max-time", "0.1", "--batch", "8", "--network", "gemini", "--threads-per-rank", "1")
 ENDLESS = (*QUICK[:2], "--max-time", "600", "--rel-error", "1e-9", "--max-samples", "100000000", *QUICK[4:])
 
@@ -40,6 +45,7 @@ def lb(real_slurm: Cluster, tmp_path: Path) -> Lb:
     """The command line where the cluster is at hand, in a folder with a suite and a profile."""
     (tmp_path / "small.toml").write_text(SMALL_SUITE)
     (tmp_path / "tested.toml").write_text(PROFILE)
+    (tmp_path / "across.toml").write_text(ACROSS)
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return call(*arguments, cwd=tmp_path, env=real_slurm.environment)
@@ -78,6 +84,40 @@ def test_jobs_of_an_array_become_one_run(lb: Lb, tmp_path: Path) -> None:
     assert run.manifest.options.nodes == [1, 2]
     assert {record.nodes for record in run.records} == {1, 2}
     assert run.manifest.outcome == "complete"
+
+
+def test_ranks_on_two_nodes_are_one_world(lb: Lb, tmp_path: Path) -> None:
+    options = ("--nodes", "1,2", "--filter", "fc,lstm", "--walltime", "00:05:00", "--output", "run", *QUICK)
+    done = lb("submit", "--system", "across.toml", "--suite", "small.toml", *options)
+    assert done.returncode == 0, done.stderr
+    collected = lb("collect", *SOON)
+    assert collected.returncode == 0, collected.stderr
+    run = store.load(tmp_path / "run")
+    assert {(record.nodes, record.placement) for record in run.records} == {(1, "measured"), (2, "measured")}
+    (launch,) = (launch for launch in run.manifest.launches if launch.nodes == 2)
+    assert launch.command[:5] == ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpu-bind=none"]
+    assert len(launch.hosts) == 2
+    assert run.manifest.options.allocated == 2
+    assert run.manifest.environment["started_from"]
+
+
+@pytest.mark.mpi
+def test_within_an_allocation_the_launcher_is_found_and_separate_worlds_are_told(
+    tmp_path: Path, real_slurm: Cluster
+) -> None:
+    """This cluster's srun knows no MPI unless told: each rank then is a world of its own."""
+    (tmp_path / "small.toml").write_text(SMALL_SUITE)
+    command = ["salloc", "--nodes=2", "--ntasks-per-node=1", sys.executable, "-m", "layerbench", "run"]
+    command += ["--suite", "small.toml", "--filter", "fc", "--nodes", "2", "--output", "run", *QUICK]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=real_slurm.environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert re.search(r"in Slurm's job \d+ of 2 nodes: ranks are started by srun", done.stderr), done.stderr
+    assert done.returncode not in (0, 2), done.stderr
+    (step, *_) = (record for record in store.load(tmp_path / "run").records if record.part == "step")
+    assert step.status == "failed"
+    assert "this rank sees 1 ranks, 2 were asked for: srun started separate worlds" in step.reason
+    assert "--launcher-args=--mpi=pmi2" in step.reason
 
 
 def test_a_cancelled_job_keeps_what_it_measured(lb: Lb, tmp_path: Path, real_slurm: Cluster) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import sys
@@ -58,7 +60,7 @@ def batch(arguments: Sequence[str]) -> None:
         found[words[0]] = words[1]
     number = str(core.next_number())
     nodes = int(found["-N"])
-    variables = {"FLUX_JOB_ID": _id(number)}
+    variables = {"FLUX_JOB_ID": _id(number), "FLUX_URI": f"local://{core.state()}"}
     core.submit(number, found["--job-name"], text, found["--output"], {"nodes": nodes, "cores": core.CORES}, variables)
     print(core.told("garbage") or _id(number))
 
@@ -94,6 +96,16 @@ def cancel(arguments: Sequence[str]) -> None:
             core.fail(f"flux-cancel: ERROR: {one}: job is inactive", 1)
 
 
+def getattr_(arguments: Sequence[str]) -> None:
+    (name,) = arguments
+    print({"size": json.loads(os.environ["FAKE_ALLOCATION"])["nodes"], "jobid": os.environ["FLUX_JOB_ID"]}[name])
+
+
+def resource(arguments: Sequence[str]) -> None:
+    assert list(arguments) == ["list", "-n", "-s", "up", "-o", "{ncores}"], arguments
+    print(json.loads(os.environ["FAKE_ALLOCATION"])["nodes"] * core.CORES)
+
+
 def main(arguments: Sequence[str]) -> None:
     program, command, *rest = arguments
     assert program == "flux", program
@@ -101,4 +113,8 @@ def main(arguments: Sequence[str]) -> None:
         launchers.main(["flux", *rest])
         return
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    core.answer({"batch": batch, "jobs": jobs, "cancel": cancel}, [command, *rest], DOWN)
+    core.answer(
+        {"batch": batch, "jobs": jobs, "cancel": cancel, "getattr": getattr_, "resource": resource},
+        [command, *rest],
+        DOWN,
+    )

@@ -1,6 +1,7 @@
 """``aprun``, ``srun``, ``jsrun``, ``flux run`` and ``mpiexec``: each checks its numbers against the job's allocation.
 
-What they are to start runs once, as the first rank, and the world is written to ``launches.jsonl`` of the state.
+What they are to start runs once, as the first rank, and the world is written to ``launches.jsonl`` of the state. Where
+the state names an ``mpiexec``, that starts all ranks, on this machine.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def aprun(words: Sequence[str]) -> tuple[World, list[str]]:
 
 
 def srun(words: Sequence[str]) -> tuple[World, list[str]]:
-    found, command = _split(words, [], ["--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--mpi"])
-    threads = int(found.get("--cpus-per-task", os.environ.get("SRUN_CPUS_PER_TASK", "1")))
+    found, command = _split(words, [], ["--nodes", "--ntasks", "--ntasks-per-node", "--cpu-bind", "--mpi"])
+    assert found["--cpu-bind"] == "none", found
+    threads = int(os.environ.get("SRUN_CPUS_PER_TASK", "1"))
     nodes, ranks = int(found["--nodes"]), int(found["--ntasks"])
     return {"nodes": nodes, "ranks": ranks, "ranks_per_node": -(-ranks // nodes), "threads": threads}, command
 
@@ -108,4 +110,6 @@ def main(arguments: Sequence[str]) -> None:
         core.fail(f"{program}: nothing to run", 1)
     with (core.state() / "launches.jsonl").open("a") as file:
         file.write(json.dumps({"program": program, **world, "command": command}) + "\n")
+    if mpiexec := core.told("mpiexec"):
+        command = [mpiexec, "-launcher", "fork", "-rmk", "user", "-n", str(world["ranks"]), *command]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -60,7 +60,11 @@ def bsub(arguments: Sequence[str]) -> None:
         text,
         found["-o"],
         {"nodes": nodes, "cores": core.CORES},
-        {"LSB_JOBID": number, "LSB_SUBCWD": str(Path.cwd())},
+        {
+            "LSB_JOBID": number,
+            "LSB_SUBCWD": str(Path.cwd()),
+            "LSB_MCPU_HOSTS": " ".join(["batch1 1", *(f"h{i} {core.CORES}" for i in range(1, nodes + 1))]),
+        },
     )
     print(core.told("garbage") or f"Job <{number}> is submitted to queue <batch>.")
 

@@ -53,6 +53,7 @@ def sbatch(arguments: Sequence[str]) -> None:
     number = str(core.next_number())
     nodes = int(found["nodes"])
     variables = {"SLURM_JOB_ID": number, "SLURM_NNODES": str(nodes), "SLURM_NTASKS_PER_NODE": str(tasks)}
+    variables |= {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_JOB_CPUS_PER_NODE": f"{core.CORES}(x{nodes})"}
     if "cpus-per-task" in found:
         variables["SLURM_CPUS_PER_TASK"] = str(cpus)
     allocation = {"nodes": nodes, "cores": core.CORES, "ranks_per_node": tasks, "threads": cpus}

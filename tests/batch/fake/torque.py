@@ -60,7 +60,13 @@ def qsub(arguments: Sequence[str]) -> None:
         text,
         found["-o"],
         {"nodes": nodes, "cores": cores, "feature": match[3].strip(":")},
-        {"PBS_O_WORKDIR": str(Path.cwd()), "PBS_JOBID": f"{number}.{SERVER}", "PBS_NODEFILE": str(hosts)},
+        {
+            "PBS_O_WORKDIR": str(Path.cwd()),
+            "PBS_JOBID": f"{number}.{SERVER}",
+            "PBS_NODEFILE": str(hosts),
+            "PBS_NUM_NODES": str(nodes),
+            "PBS_NUM_PPN": str(cores),
+        },
     )
     print(core.told("garbage") or f"{number}.{SERVER}")
 
