@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,3 +67,71 @@ def test_two_hosts_with_a_gigabit_link_are_measured(tmp_path: Path, mpiexec: str
 
     assert share("fc8") > 0.8, "a fully connected layer is bound by communication on this link"
     assert share("conv5") < share("fc8"), "a convolution less so"
+
+
+def kill_all(namespace: str) -> None:
+    """End every process of a host at once, as when it loses power."""
+    found = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=True).stdout
+    for pid in found.split():
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def unplug(namespace: str) -> None:
+    """Cut a host off: nobody is told, and what it was asked for never comes."""
+    subprocess.run(["ip", "-n", namespace, "link", "set", "eth0", "down"], check=True)
+
+
+def plug(namespace: str) -> None:
+    subprocess.run(["ip", "-n", namespace, "link", "set", "eth0", "up"], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("strike", "reason"), [(kill_all, "a rank was ended|exit code"), (unplug, "no rank made progress|exit code")]
+)
+def test_a_host_that_dies_costs_its_own_count_and_nothing_else(
+    strike: Callable[[str], None], reason: str, tmp_path: Path, small_suite: Path
+) -> None:
+    if len(usable_cores()) < 2:
+        pytest.skip("two hosts with a core each need two cores")
+    run = tmp_path / "run"
+    with hosts(2, "10gbit", tmp_path) as (addresses, rsh, enter):
+        second = enter[-1].removesuffix("1") + "2"
+        command = [*enter, sys.executable, "-m", "layerbench", "run", "--suite", str(small_suite), "--kernels", "numpy"]
+        command += [
+            "--nodes",
+            "1,2",
+            "--batch",
+            "8",
+            "--threads-per-rank",
+            "1",
+            "--timeout",
+            "8",
+            "--filter",
+            "fc,lstm",
+        ]
+        command += ["--max-time", "0.7", "--rel-error", "1e-9", "--hosts", ",".join(addresses)]
+        command += ["--launcher-args", f"-launcher ssh -launcher-exec {rsh}", "--output", str(run)]
+        environment = {**os.environ, **OVER_TCP}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while not (run / "launches" / "nodes-2.findings.json").exists():
+                assert time.monotonic() < deadline, "the second count starts"
+                time.sleep(0.05)
+            strike(second)
+            assert process.stderr is not None
+            told = process.stderr.read()
+        assert process.returncode not in (0, 2), told
+        first = store.load(run).records
+        assert {record.status for record in first if record.nodes == 1} == {"ok"}
+        failed = [record for record in first if record.nodes == 2 and record.status != "ok"]
+        assert {record.status for record in failed} == {"failed"}
+        assert re.search(reason, failed[0].reason), failed[0].reason
+
+        plug(second)
+        again = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    last = store.load(run).records
+    assert {record.status for record in last} == {"ok"}
+    assert [record for record in last if record.nodes == 1] == [record for record in first if record.nodes == 1]
