@@ -11,6 +11,9 @@ TORCH := 2.13.0
 # The Extra-P that must read what `layerbench export` writes for it.
 EXTRAP := 4.2.5
 
+# Tests that time nothing, or mostly wait, run several at once; all others want the machine for themselves.
+TOGETHER := $(addprefix tests/,batch compare export kernel_times machine predict report schedule)
+
 .PHONY: run test check bench wheel clean
 
 run: .venv/.run  ## Install into .venv, time AlexNet's layers on 1, 2, 4, 8 nodes, draw the figure
@@ -18,7 +21,8 @@ run: .venv/.run  ## Install into .venv, time AlexNet's layers on 1, 2, 4, 8 node
 	$(BIN)/layerbench report
 
 test: check .venv/.extrap  ## Install what tests need into .venv, lint, check types and pass all tests that need no GPU
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(TOGETHER)
+	$(BIN)/python -m pytest $(TOGETHER:%=--ignore=%)
 
 check: .venv/.dev  ## Lint and check types
 	$(BIN)/ruff check .

@@ -178,7 +178,13 @@ def rank_environment(threads: int, hosts: Sequence[str], base: Mapping[str, str]
     """
     # Where no hosts are named, MPICH's mpiexec would take those of a batch job that it finds itself in.
     here = {} if hosts or "HYDRA_HOST_FILE" in base else {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
-    return {**here, **base, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "OMP_DYNAMIC": "FALSE", "PYTHONUNBUFFERED": "1"}
+    return {
+        **here,
+        **base,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "OMP_DYNAMIC": "FALSE",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def read_hosts(text: str) -> tuple[str, ...]:

@@ -69,7 +69,17 @@ class Voice:
 
 def main(arguments: list[str]) -> int:
     path = Path(arguments[0])
-    assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        print(
+            f"layerbench: {path} cannot be read on {socket.gethostname()}: {error.strerror}; the run folder must be on a "
+            "file system that all nodes share",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 1
+    assignment = msgspec.json.decode(content, type=Assignment)
     ranks: Ranks = OneRank()
     try:
         ranks = join(assignment)

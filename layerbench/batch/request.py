@@ -14,6 +14,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         The job's own, which no other has; its files are named after it.
     nodes, ranks_per_node, threads
         Nodes, ranks of each, and threads of each rank (None: as the nodes have cores, which is not known here).
+    hardware_threads
+        Of each core, those that the scheduler counts as CPUs.
     cores_per_node, gpus_per_node
         What a node has, and the job asks for whole.
     walltime, warning
@@ -26,6 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     ranks_per_node: int
     threads: int | None = None
+    hardware_threads: int = 1
     cores_per_node: int | None = None
     gpus_per_node: int = 0
     walltime: int | None = None

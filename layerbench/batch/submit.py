@@ -52,6 +52,7 @@ def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
         nodes=max(nodes),
         ranks_per_node=submission.ranks_per_node,
         threads=submission.threads,
+        hardware_threads=submission.system.hardware_threads,
         cores_per_node=submission.cores_per_node,
         gpus_per_node=system.gpus_per_node,
         walltime=submission.walltime,

@@ -32,6 +32,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         How many the system has; None if that is not known.
     cores_per_node, gpus_per_node, ranks_per_node, threads
         Of a node, what it has and how many ranks share it; of a rank, its threads (None: an equal share of the cores).
+    hardware_threads
+        Of each core, those that Slurm counts as CPUs.
     feature, memory, exclusive
         A property that nodes must have, the memory a job wants of each in the scheduler's words, and whether no other
         job may be on them.
@@ -66,6 +68,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     gpus_per_node: int = 0
     ranks_per_node: int = 1
     threads: int | None = None
+    hardware_threads: int = 1
     feature: str = ""
     memory: str = ""
     exclusive: bool = True

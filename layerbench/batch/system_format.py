@@ -30,6 +30,7 @@ _IN_DIRECTIVES = ("feature", "memory", "queue")
 _ONLY_WITH = {
     "memory": ("slurm", "openpbs"),
     "queue_option": ("slurm",),
+    "hardware_threads": ("slurm",),
     "feature": ("slurm", "torque", "openpbs", "lsf", "flux"),
 }
 """Entries that only some schedulers have a word for."""

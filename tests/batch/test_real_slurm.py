@@ -15,7 +15,8 @@ from tests.batch.conftest import SOON, call, jobs_of, until
 from tests.batch.slurm import Cluster
 from tests.conftest import SMALL_SUITE, assert_one_line
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.root]
+# One cluster for all of them, where tests run several at once.
+pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.slurm, pytest.mark.slow, pytest.mark.root]
 
 # All nodes share this machine's cores: the launcher stays within one of them, and other counts are emulated.
 PROFILE = """

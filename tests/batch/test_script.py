@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -215,14 +216,29 @@ def test_it_resumes_a_run_that_is_there_and_no_other(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_shared_is_said_at_once(tmp_path: Path) -> None:
-    path, one = written(tmp_path)
+    path, _ = written(tmp_path, "torque", launcher_args="")
     elsewhere = tmp_path / "elsewhere.sh"
     path.rename(elsewhere)
-    done = bash(elsewhere, stand_in(tmp_path, "echo started"))
+    shutil.rmtree(tmp_path / "run")
+    environment = {**stand_in(tmp_path, "echo started"), "PBS_NODEFILE": "nodes"}
+    done = bash(elsewhere, {**environment, "PBS_O_WORKDIR": str(path.parent)})
     assert done.returncode == 97
     assert "not shared" in done.stderr
     assert "started" not in done.stdout
-    assert not files(tmp_path / "run", one.job).with_name(f"{one.job.name}.exit").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_script_that_is_submitted_by_hand_makes_its_folder(tmp_path: Path) -> None:
+    """As --dry-run prints it, from any folder."""
+    path, one = written(tmp_path, "torque", launcher_args="")
+    by_hand = tmp_path / "by-hand.pbs"
+    path.rename(by_hand)
+    shutil.rmtree(tmp_path / "run")
+    environment = {**stand_in(tmp_path, "echo started"), "PBS_NODEFILE": "nodes"}
+    done = bash(by_hand, {**environment, "PBS_O_WORKDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert "started" in done.stdout
+    assert files(tmp_path / "run", one.job).with_name(f"{one.job.name}.exit").read_text() == "0\n"
 
 
 def test_ranks_that_share_a_gpu_are_told_so() -> None:

@@ -14,6 +14,7 @@ LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
 HOST_FILE = ""
+SUBMITTED_FROM = "PWD"
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("NEW", "DEPEND", "PRIORITY", "SCHED"), "pending"),

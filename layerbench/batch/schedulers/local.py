@@ -15,6 +15,7 @@ LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
 HOST_FILE = ""
+SUBMITTED_FROM = "PWD"
 
 _PROGRAM = [sys.executable, "-m", "layerbench.batch.background"]
 _JOB_ID = re.compile(r"[0-9]+\.[0-9]+")

@@ -16,6 +16,7 @@ SCRIPT_ON_STDIN = True
 
 NEEDS_CORES = False
 HOST_FILE = "LSB_DJOB_HOSTFILE"
+SUBMITTED_FROM = "LS_SUBCWD"
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("PEND", "PSUSP", "WAIT", "PROV"), "pending"),

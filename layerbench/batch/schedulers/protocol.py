@@ -29,6 +29,9 @@ class Scheduler(Protocol):
     HOST_FILE: str
     """The variable that names the file of a job's hosts, for launchers that do not find them; empty for none."""
 
+    SUBMITTED_FROM: str
+    """The variable that names, within a job, the folder that it was submitted from."""
+
     def directives(self, system: System, request: Request) -> list[str]:
         """Lines at the head of the script, whole."""
         ...

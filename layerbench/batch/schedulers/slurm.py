@@ -19,6 +19,7 @@ LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
 HOST_FILE = ""
+SUBMITTED_FROM = "SLURM_SUBMIT_DIR"
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"), "pending"),
@@ -49,7 +50,7 @@ def directives(system: System, request: Request) -> list[str]:
         system.feature and f"--constraint={system.feature}",
         f"--nodes={request.nodes}",
         f"--ntasks-per-node={request.ranks_per_node}",
-        request.threads and f"--cpus-per-task={request.threads}",
+        request.threads and f"--cpus-per-task={_cpus(request)}",
         request.gpus_per_node and gpus,
         system.exclusive and "--exclusive",
         system.memory and f"--mem={system.memory}",
@@ -68,7 +69,11 @@ def warns(request: Request) -> bool:
 
 def environment(request: Request) -> list[str]:
     # Since version 22.05 srun does not take the job's cpus-per-task for its own.
-    return [f"export SRUN_CPUS_PER_TASK={request.threads}"] if request.threads else []
+    return [f"export SRUN_CPUS_PER_TASK={_cpus(request)}"] if request.threads else []
+
+
+def _cpus(request: Request) -> int:
+    return (request.threads or 1) * request.hardware_threads
 
 
 def submit_command(script: str) -> list[str]:

@@ -21,6 +21,7 @@ LONGEST_NAME = 15
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = True
 HOST_FILE = "PBS_NODEFILE"
+SUBMITTED_FROM = "PBS_O_WORKDIR"
 
 _STATES: dict[str, State] = {
     **dict.fromkeys("QHWT", "pending"),

@@ -32,7 +32,7 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[3]
 
 CORES = 64
-"""Of each node."""
+"""Of each node; Slurm counts two CPUs of each."""
 
 Job = dict[str, Any]
 

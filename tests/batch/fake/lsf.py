@@ -62,7 +62,7 @@ def bsub(arguments: Sequence[str]) -> None:
         {"nodes": nodes, "cores": core.CORES},
         {
             "LSB_JOBID": number,
-            "LSB_SUBCWD": str(Path.cwd()),
+            "LS_SUBCWD": str(Path.cwd()),
             "LSB_MCPU_HOSTS": " ".join(["batch1 1", *(f"h{i} {core.CORES}" for i in range(1, nodes + 1))]),
         },
     )

@@ -8,8 +8,8 @@ told to end, ``exit_code`` is how it ends, ``nothing`` that it writes no run fol
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from layerbench import store
+from layerbench import launch, store
 from layerbench.records import PARTS
 from tests.batch.fake import core
 from tests.values import LAYER, manifest, options, record
@@ -41,19 +41,16 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
 
 def launch_line(asked: argparse.Namespace, nodes: int) -> list[str]:
     """How the ranks of one count are started: the launcher's numbers, its further arguments, and then the command."""
-    to_a_node, threads = asked.ranks_per_node, asked.threads_per_rank
-    ranks = nodes * to_a_node
-    numbers = {
-        "aprun": ["-n", ranks, "-N", to_a_node, "-d", threads],
-        "srun": [f"--nodes={nodes}", f"--ntasks={ranks}", f"--ntasks-per-node={to_a_node}"],
-        "jsrun": ["-n", ranks, "-r", to_a_node, "-a", 1, "-c", threads],
-        "flux": ["run", "-N", nodes, "-n", ranks, "-c", threads],
-    }
-    extra = shlex.split(asked.launcher_args)
-    if asked.launcher == "mpiexec":
-        hosts = list(dict.fromkeys(Path(asked.hosts).read_text().split()))[:nodes]
-        return ["mpiexec", *extra, "-hosts", ",".join(hosts), "-ppn", str(to_a_node), "-n", str(ranks), "true"]
-    return [asked.launcher, *map(str, numbers[asked.launcher]), *extra, "true"]
+    to_a_node = asked.ranks_per_node
+    world = launch.World(nodes * to_a_node, to_a_node)
+    if asked.launcher != "mpiexec":
+        *line, _, _, _, _ = launch.command_line(
+            asked.launcher, world, asked.threads_per_rank, asked.launcher_args, Path("assignment")
+        )
+        return [*line, "true"]
+    hosts = launch.read_hosts(asked.hosts)[:nodes]
+    world = dataclasses.replace(world, hosts=hosts)
+    return launch.hydra("mpiexec", world, launch.split_arguments(asked.launcher_args), ["true"])
 
 
 def run(words: Sequence[str]) -> int:

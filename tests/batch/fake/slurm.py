@@ -48,15 +48,20 @@ def sbatch(arguments: Sequence[str]) -> None:
             core.fail(f"sbatch: error: --{name} twice", 1)
         found[name] = value
     tasks, cpus = int(found["ntasks-per-node"]), int(found.get("cpus-per-task", "1"))
-    if tasks * cpus > core.CORES:
+    if tasks * cpus > 2 * core.CORES:
         core.fail("sbatch: error: Batch job submission failed: Requested node configuration is not available", 1)
     number = str(core.next_number())
     nodes = int(found["nodes"])
-    variables = {"SLURM_JOB_ID": number, "SLURM_NNODES": str(nodes), "SLURM_NTASKS_PER_NODE": str(tasks)}
+    variables = {
+        "SLURM_JOB_ID": number,
+        "SLURM_NNODES": str(nodes),
+        "SLURM_SUBMIT_DIR": str(Path.cwd()),
+        "SLURM_NTASKS_PER_NODE": str(tasks),
+    }
     variables |= {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_JOB_CPUS_PER_NODE": f"{core.CORES}(x{nodes})"}
     if "cpus-per-task" in found:
         variables["SLURM_CPUS_PER_TASK"] = str(cpus)
-    allocation = {"nodes": nodes, "cores": core.CORES, "ranks_per_node": tasks, "threads": cpus}
+    allocation = {"nodes": nodes, "cores": 2 * core.CORES, "ranks_per_node": tasks, "threads": cpus}
     core.submit(number, found["job-name"], text, found["output"], allocation, variables)
     print(core.told("garbage") or number)
 

@@ -19,9 +19,10 @@
 run=/scratch/me/runs/first
 job=/scratch/me/runs/first/batch/lb-alexnet-1a2b3c4d  # and .sh, .log, .started, .exit
 
-# What this job needs must be where it runs.
-cd /home/me/project && [ -f "$job.sh" ] || {
-    echo "$job.sh or the folder it was submitted from is not shared with $(hostname)" >&2
+# What this job needs must be where it runs. Its folder is there already if layerbench submitted it.
+[ "${SLURM_SUBMIT_DIR-}" = "${job%/*}" ] || mkdir -p "${job%/*}"
+cd /home/me/project && [ -d "${job%/*}" ] || {
+    echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2
     exit 97
 }
 rm -f "$job.exit"

@@ -5,7 +5,7 @@
 #SBATCH --constraint=gpu
 #SBATCH --nodes=8
 #SBATCH --ntasks-per-node=4
-#SBATCH --cpus-per-task=16
+#SBATCH --cpus-per-task=32
 #SBATCH --gpus-per-node=4
 #SBATCH --exclusive
 #SBATCH --time=00:30:00
@@ -18,16 +18,17 @@
 run=/scratch/me/runs/first
 job=/scratch/me/runs/first/batch/lb-alexnet-1a2b3c4d  # and .sh, .log, .started, .exit
 
-# What this job needs must be where it runs.
-cd /home/me/project && [ -f "$job.sh" ] || {
-    echo "$job.sh or the folder it was submitted from is not shared with $(hostname)" >&2
+# What this job needs must be where it runs. Its folder is there already if layerbench submitted it.
+[ "${SLURM_SUBMIT_DIR-}" = "${job%/*}" ] || mkdir -p "${job%/*}"
+cd /home/me/project && [ -d "${job%/*}" ] || {
+    echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2
     exit 97
 }
 rm -f "$job.exit"
 hostname > "$job.started"
 
 export OMP_NUM_THREADS=16
-export SRUN_CPUS_PER_TASK=16
+export SRUN_CPUS_PER_TASK=32
 export MPICH_GPU_SUPPORT_ENABLED=1
 
 set -u  # not before: what sites define for module does not bear it
