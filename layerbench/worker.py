@@ -73,8 +73,8 @@ def main(arguments: list[str]) -> int:
         content = path.read_bytes()
     except OSError as error:
         print(
-            f"layerbench: {path} cannot be read on {socket.gethostname()}: {error.strerror}; the run folder must be on a "
-            "file system that all nodes share",
+            f"layerbench: {path} cannot be read on {socket.gethostname()}: {error.strerror}; the run folder must be on "
+            "a file system that all nodes share",
             file=sys.stderr,
             flush=True,
         )
