@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 from layerbench import store
 from layerbench.environment import usable_cores
 from layerbench.stats import median
+from tests.conftest import QUICK, Layerbench, assert_one_line
 from tests.netns import OVER_TCP, hosts
 
 GIGABIT = 125e6
@@ -135,3 +137,36 @@ def test_a_host_that_dies_costs_its_own_count_and_nothing_else(
     last = store.load(run).records
     assert {record.status for record in last} == {"ok"}
     assert [record for record in last if record.nodes == 1] == [record for record in first if record.nodes == 1]
+
+
+@pytest.mark.mpi
+def test_a_run_is_resumed_on_other_hosts_of_the_same_kind_only(
+    layerbench: Layerbench, small_suite: Path, tmp_path: Path
+) -> None:
+    options = ("--suite", small_suite, *QUICK, "--filter", "fc", "--threads-per-rank", "1", "--output", "run")
+    assert layerbench("run", *options, "--hosts", "localhost").returncode == 0
+    run = tmp_path / "run"
+    environment = store.load(run).manifest.environment
+    assert environment["started_from"] == environment["hostname"]
+    assert environment["cpu_model"]
+
+    (run / "records.jsonl").write_text("")
+    again = layerbench("run", *options, "--hosts", "127.0.0.1", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert store.load(run).manifest.options.hosts == ["127.0.0.1"]
+
+    told = json.loads((run / "run.json").read_text())
+    told["environment"]["physical_cores"] = 4711
+    (run / "run.json").write_text(json.dumps(told))
+    (run / "records.jsonl").write_text("")
+    unlike = layerbench("run", *options, "--hosts", "localhost", "--resume")
+    assert unlike.returncode == 1, unlike.stderr
+    reasons = {record.reason for record in store.load(run).records}
+    assert any("is unlike the host of this run's first rank: physical cores is" in reason for reason in reasons)
+
+
+def test_a_rank_that_does_not_see_the_run_folder_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "layerbench.worker", str(tmp_path / "elsewhere" / "nodes-2.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert_one_line(done, "cannot be read on", "must be on a file system that all nodes share", code=1)
