@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,7 +134,7 @@ def run_command(**options: Any) -> None:
         from layerbench.report import print_summary
 
         print_summary(run, console())
-        click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {run.path}")
+        click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run.path))}")
     if all(record.status == "skipped" for record in run.records):
         click.echo("layerbench: nothing could run: every layer was skipped", err=True)
         sys.exit(NOTHING_RAN)

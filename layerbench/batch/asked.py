@@ -79,7 +79,7 @@ def submission(asked: Asked) -> Submission:
         workdir=str(Path.cwd()),
         python=system.python or sys.executable,
         launcher=asked.launcher or system.launcher,
-        launcher_args=" ".join(part for part in (system.launcher_args, asked.launcher_args) if part),
+        launcher_args=_launcher_args(system, asked),
         options=asked.options,
         counts=asked.nodes,
         array=asked.array,
@@ -90,6 +90,15 @@ def submission(asked: Asked) -> Submission:
         account=_word(asked.account, "--account") or _required(system),
         queue=_word(asked.queue, "--queue") or system.queue,
     )
+
+
+def _launcher_args(system: System, asked: Asked) -> str:
+    """The system's, if they are of this launcher, and those asked for; a ``--`` that ends all of them stays last."""
+    own = system.launcher_args if asked.launcher in ("", system.launcher) else ""
+    *words, last = own.split() or [""]
+    end = last if last == "--" else ""
+    begin = " ".join(words) if end else own
+    return " ".join(part for part in (begin, asked.launcher_args, end) if part)
 
 
 def label(name: str, suite: str) -> str:

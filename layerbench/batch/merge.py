@@ -18,7 +18,7 @@ from layerbench.errors import StoreError
 from layerbench.records import Manifest, Options, Record
 from layerbench.store import Journal, StoredRun
 
-_OWN = ("nodes", "timeout")
+_OWN = ("nodes", "timeout", "hosts", "allocated")
 """Options in which runs that are merged may differ."""
 
 
@@ -99,13 +99,16 @@ def _of_machines(one: StoredRun, other: StoredRun) -> list[str]:
 
 def _manifest(parts: Sequence[Manifest], command: str) -> Manifest:
     first = parts[0]
+    # Hosts are those of the largest count: of all others they are in its launches.
+    largest = max(parts, key=lambda part: max(part.options.nodes)).options
     counts = sorted({count for part in parts for count in part.options.nodes})
     return msgspec.structs.replace(
         first,
         command=command or first.command,
-        options=msgspec.structs.replace(first.options, nodes=counts),
+        options=msgspec.structs.replace(largest, nodes=counts),
         network=next((part.network for part in parts if part.network is not None), None),
         roofline=next((part.roofline for part in parts if part.roofline is not None), None),
+        layouts=[choice for part in parts for choice in part.layouts],
         launches=[launch for part in parts for launch in part.launches],
         start=min(part.start for part in parts),
         end=max(part.end for part in parts) if all(part.end for part in parts) else "",

@@ -193,6 +193,14 @@ def save(run: Path, submission: Submission) -> None:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def remove(run: Path) -> None:
+    """Take a submission away, and its folder if there is nothing else in it."""
+    with contextlib.suppress(OSError):
+        for name in (_JOB_FILE, _LOCK_FILE):
+            (folder(run) / name).unlink(missing_ok=True)
+        folder(run).rmdir()
+
+
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Change a run's submission, with no other layerbench in between.

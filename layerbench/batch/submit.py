@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,7 +181,8 @@ def _withdraw(run: Path, planned: Sequence[Planned], made: bool) -> None:
         with contextlib.suppress(OSError):
             (folder / f"{each.job.name}.sh").unlink()
     if not submission.jobs:
-        shutil.rmtree(folder, ignore_errors=True)
+        # What else is there was measured by scripts that were submitted by hand.
+        submissions.remove(run)
         if made:
             with contextlib.suppress(OSError):
                 run.rmdir()

@@ -8,6 +8,7 @@ are.
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -121,6 +122,11 @@ def _check(system: System, table: dict[str, Any], where: str) -> None:
             raise UsageError(
                 f"{where}: {entry}: {system.scheduler} has no word for it, {', '.join(schedulers)} have; use directives"
             )
+    for entry in ("launcher_args", "wrapper"):
+        try:
+            shlex.split(getattr(system, entry))
+        except ValueError as error:
+            raise UsageError(f"{where}: {entry}: {shown(getattr(system, entry))}: {error}") from None
     for variable in system.environment:
         if not _VARIABLE.fullmatch(variable):
             raise UsageError(f"{where}: environment: {shown(variable)} is no variable's name")

@@ -31,7 +31,8 @@ SOFTWARE = (
 )
 """Facts that are usually the very thing under test, or explain a difference."""
 
-_OTHER_OPTIONS = tuple(name for name in Options.__struct_fields__ if name not in (*WORK, "nodes", "hosts", "timeout"))
+_NOT_COMPARED = (*WORK, "nodes", "hosts", "allocated", "timeout")
+_OTHER_OPTIONS = tuple(name for name in Options.__struct_fields__ if name not in _NOT_COMPARED)
 
 
 def that_matter(base: Side, new: Side) -> list[str]:

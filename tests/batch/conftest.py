@@ -155,6 +155,6 @@ def _end_jobs(site: Site) -> None:
 
 @pytest.fixture(scope="session")
 def real_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes of a real Slurm."""
-    with cluster(2, tmp_path_factory.mktemp("slurm")) as made:
+    """Four nodes of a real Slurm."""
+    with cluster(4, tmp_path_factory.mktemp("slurm")) as made:
         yield made

@@ -12,7 +12,7 @@ import pytest
 
 from layerbench import store
 from layerbench.batch import submission as submissions
-from tests.batch.conftest import SOON, Site, call, until
+from tests.batch.conftest import SOON, Site, call, make_site, until
 from tests.conftest import assert_one_line
 
 ARGUMENTS = ("--nodes", "1,2", "--output", "run")
@@ -205,3 +205,20 @@ def test_where_the_scheduler_is_not_there_nobody_waits_for_it(torque_site: Site)
     seen = site("jobs")
     assert seen.returncode == 0
     assert "pending" in seen.stdout
+
+
+def test_an_openpbs_that_keeps_no_history_is_asked_in_another_way(tmp_path: Path) -> None:
+    """It refuses to tell of ended jobs, and so every question that means these too: the exit code's file decides."""
+    site = make_site(tmp_path, "openpbs")
+    site.set("no history")
+    site.set("hold")
+    assert site.submit("openpbs", "--nodes", "1", "--output", "run").returncode == 0
+    (job,) = site.jobs()
+    assert job["state"] == "pending"
+    path = site.folder / "run" / "batch" / "job.json"
+    path.write_text(path.read_text().replace(f'"id": "{job["id"]}"', '"id": ""'))
+    (again,) = site.jobs()
+    assert again["id"] == job["id"], "a lost id is found all the same"
+    site.unset("hold")
+    collected = site("collect", *SOON)
+    assert collected.returncode == 0, collected.stderr

@@ -77,8 +77,12 @@ def test_a_job_is_submitted_followed_and_collected(lb: Lb, tmp_path: Path) -> No
     assert lb("report", "run", "--no-html").returncode == 0
 
 
-def test_jobs_of_an_array_become_one_run(lb: Lb, tmp_path: Path) -> None:
-    submit(lb, "--nodes", "1,2", "--filter", "fc", "--array", "--walltime", "00:05:00", "--output", "run", *QUICK)
+@pytest.mark.parametrize("system", ["tested.toml", "across.toml"])
+def test_jobs_of_an_array_become_one_run(system: str, lb: Lb, tmp_path: Path) -> None:
+    """Each has hosts, or an allocation, of its own."""
+    options = ("--nodes", "1,2", "--filter", "fc", "--array", "--walltime", "00:05:00", "--output", "run", *QUICK)
+    done = lb("submit", "--system", system, "--suite", "small.toml", *options)
+    assert done.returncode == 0, done.stderr
     collected = lb("collect", "run", *SOON)
     assert collected.returncode == 0, collected.stderr
     run = store.load(tmp_path / "run")

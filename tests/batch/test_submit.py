@@ -9,7 +9,7 @@ import pytest
 
 from layerbench import store
 from layerbench.batch import submission as submissions
-from tests.batch.conftest import SOON, Site, call, until
+from tests.batch.conftest import SOON, Site, call, make_site, until
 from tests.conftest import assert_one_line
 
 ARGUMENTS = ("--nodes", "1,2,4", "--walltime", "00:30:00", "--account", "abc")
@@ -276,3 +276,34 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     done = call("submit", "--system", "local", "--output", "caf\udce9", cwd=tmp_path)
     assert_one_line(done, "caf\\udce9", "UTF-8")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ((), "-cc none -b -- bwpy-environ --"),
+        (("--launcher-args", "-S 4"), "-cc none -b -S 4 -- bwpy-environ --"),
+        (("--launcher", "aprun", "--launcher-args", "-S 4"), "-cc none -b -S 4 -- bwpy-environ --"),
+        (("--launcher", "mpiexec"), ""),
+    ],
+)
+def test_launcher_arguments_stand_before_the_end_of_options_and_go_with_their_launcher(
+    options: tuple[str, ...], arguments: str, tmp_path: Path
+) -> None:
+    dry = ("submit", "--system", "blue-waters", "--account", "A", "--dry-run", *options)
+    done = call(*dry, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (f"--launcher-args '{arguments}'" in done.stdout) is bool(arguments)
+    assert ("--launcher-args" in done.stdout) is bool(arguments)
+
+
+def test_a_refused_submission_leaves_what_was_measured_by_hand(tmp_path: Path) -> None:
+    site = make_site(tmp_path, "torque")
+    measured = site.folder / "run" / "batch" / "nodes-1" / "run.json"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("{}")
+    site.set("refuse", "no such account")
+    done = site.submit("torque", "--nodes", "1", "--output", "run")
+    assert done.returncode == 2
+    assert measured.exists()
+    assert not (measured.parents[1] / "job.json").exists()

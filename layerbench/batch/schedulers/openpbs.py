@@ -35,6 +35,9 @@ _SIGNAL = 256
 """A job that was killed by signal N has the exit status 256 + N."""
 
 
+_NO_HISTORY = "not configured to maintain job history"
+
+
 def directives(system: System, request: Request) -> list[str]:
     chunk = [f"ncpus={request.cores_per_node}", f"mpiprocs={request.ranks_per_node}"]
     if request.gpus_per_node and system.gpu_request == "default":
@@ -76,12 +79,16 @@ def parse_job_id(stdout: str) -> str | None:
 
 def status_commands(ids: Sequence[str]) -> list[list[str]]:
     # One job to a command: some versions write wrong JSON of several, or leave all but the first out.
-    return [["qstat", "-x", "-f", "-F", "json", one] for one in ids]
+    # Of ended jobs only -x tells, and a server that keeps no history of them refuses it for all.
+    asking = ["qstat", "-f", "-F", "json"]
+    return [command for one in ids for command in (["qstat", "-x", *asking[1:], one], [*asking, one])]
 
 
 def parse_status(ids: Sequence[str], answer: Answer) -> dict[str, Status]:
     (asked,) = ids
-    if pbs.UNKNOWN in answer.stderr:
+    if "has finished" in answer.stderr:
+        return {}  # the other command tells how
+    if pbs.UNKNOWN in answer.stderr or _NO_HISTORY in answer.stderr:
         return {asked: Status("unknown")}
     job = _job(asked, answer.stdout)
     state = job.get("job_state")
@@ -134,7 +141,8 @@ def gone(answer: Answer) -> bool:
 
 
 def find_command(name: str) -> list[str]:
-    return ["qselect", "-x", "-N", name]
+    # Without -x, where the server keeps no history and refuses it.
+    return ["sh", "-c", 'qselect -x -N "$0" 2>/dev/null || exec qselect -N "$0"', name]
 
 
 def parse_found(answer: Answer) -> list[str]:

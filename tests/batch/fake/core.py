@@ -10,6 +10,7 @@ A test makes it refuse, be slow, be down or talk nonsense by writing files into 
 * ``babble``: what asking for a job's state prints instead;
 * ``hold``: jobs are not started as long as it is there;
 * ``forget``: jobs are not known any more once they are over;
+* ``no history``: nothing may be asked about jobs that are over (OpenPBS only);
 * ``hide``: jobs run where the folder that it names is empty;
 * ``kill``: jobs are killed that have started, as when a node dies.
 """

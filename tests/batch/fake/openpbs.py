@@ -63,13 +63,21 @@ def qsub(arguments: Sequence[str]) -> None:
     print(core.told("garbage") or f"{number}.{SERVER}")
 
 
+def _history(options: Sequence[str]) -> None:
+    if "-x" in options and core.told("no history") is not None:
+        core.fail("PBS is not configured to maintain job history", 159)
+
+
 def qstat(arguments: Sequence[str]) -> None:
     *options, asked = arguments
-    assert options == ["-x", "-f", "-F", "json"], options
+    assert [option for option in options if option != "-x"] == ["-f", "-F", "json"], options
+    _history(options)
     if (babble := core.told("babble")) is not None:
         print(babble)
         return
     jobs = {f"{job['id']}.{SERVER}": _attributes(job) for job in core.known() if job["id"] == asked.partition(".")[0]}
+    if jobs and "-x" not in options and jobs[f"{asked.partition('.')[0]}.{SERVER}"]["job_state"] == "F":
+        core.fail(f"qstat: {asked} Job has finished, use -x or -H to obtain historical job information", 35)
     if not jobs:
         core.fail(f"qstat: Unknown Job Id {asked}", NOT_KNOWN)
     print(json.dumps({"timestamp": 1, "pbs_version": "23.06.06", "pbs_server": SERVER, "Jobs": jobs}, indent=4))
@@ -91,9 +99,10 @@ def _attributes(job: core.Job) -> dict[str, object]:
 
 def qselect(arguments: Sequence[str]) -> None:
     *options, name = arguments
-    assert options == ["-x", "-N"], options
+    assert options in (["-x", "-N"], ["-N"]), options
+    _history(options)
     for job in core.known():
-        if job["name"] == name:
+        if job["name"] == name and ("-x" in options or job["state"] != "over"):
             print(f"{job['id']}.{SERVER}")
 
 

@@ -22,6 +22,8 @@ rm -f "$job.exit"
 hostname > "$job.started"
 
 export OMP_NUM_THREADS=16
+export HYDRA_LAUNCHER=ssh
+export HYDRA_RMK=user
 
 set -u  # not before: what sites define for module does not bear it
 

@@ -21,6 +21,8 @@ rm -f "$job.exit"
 hostname > "$job.started"
 
 export OMP_NUM_THREADS=16
+export HYDRA_LAUNCHER=ssh
+export HYDRA_RMK=user
 
 set -u  # not before: what sites define for module does not bear it
 
@@ -31,7 +33,7 @@ resume=
 # 120 s before its time is up the run is told to end (SIGTERM), keeping what it has measured.
 timeout -s TERM 1680 /home/me/venv/bin/python -m layerbench run \
     --suite alexnet --batch 128 --nodes 1,2,4,8 --ranks-per-node 1 --threads-per-rank 16 \
-    --launcher mpiexec --launcher-args '-launcher ssh -rmk user' \
+    --launcher mpiexec \
     --hosts "$PBS_NODEFILE" \
     --output "$run" $resume &
 pid=$!
