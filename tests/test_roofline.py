@@ -124,7 +124,7 @@ def test_the_real_ceilings_of_a_core_are_plausible() -> None:
     # In a process of its own, as a rank is: libraries read their number of threads once.
     done = subprocess.run(
         [sys.executable, "-c", BESIDE, msgspec.json.encode(options(kernels="auto")).decode()],
-        env=rank_environment(1, os.environ),
+        env=rank_environment(1, (), os.environ),
         capture_output=True,
         text=True,
         timeout=120,

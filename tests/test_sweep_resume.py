@@ -14,7 +14,6 @@ from layerbench.listener import Listener
 from layerbench.records import PARTS, Manifest, Network, Options
 from tests.values import LAYER, MANIFEST, OPTIONS, manifest, options, record
 
-FINGERPRINT = ("cpu_model", "usable_core_count")
 OTHER = FC(name="fc2", in_features=4, out_features=2)
 
 
@@ -29,7 +28,7 @@ def run(tmp_path: Path) -> Path:
 def refused(run: Path, now: Manifest) -> str:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(StoreError, match="cannot be resumed, it differs") as caught:
-        sweep.resume(run, now, 2, FINGERPRINT)
+        sweep.resume(run, now, 2)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     said = str(caught.value)
     assert "\n" not in said
@@ -54,14 +53,13 @@ CHANGED: dict[str, Any] = {
     "network": "gemini",
     "launcher": "none",
     "launcher_args": "-v",
-    "hosts": ["a"],
     "seed": 1,
     "layout": "model",
 }
 
 
-def test_every_option_but_the_timeout_is_compared() -> None:
-    assert set(CHANGED) == set(Options.__struct_fields__) - {"timeout"}
+def test_every_option_is_compared_but_the_timeout_and_where_ranks_run() -> None:
+    assert set(CHANGED) == set(Options.__struct_fields__) - {"timeout", "hosts", "allocated"}
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -71,7 +69,24 @@ def test_an_option_that_differs_is_named_with_both_values(run: Path, name: str) 
 
 
 def test_the_timeout_may_change(run: Path) -> None:
-    sweep.resume(run, manifest(options=options(timeout=5.0)), 2, FINGERPRINT)
+    sweep.resume(run, manifest(options=options(timeout=5.0)), 2)
+
+
+def test_hosts_may_be_others_but_not_more_or_fewer_than_counts_need(run: Path, tmp_path: Path) -> None:
+    assert "ranks had no other machines, now 1" in refused(run, manifest(options=options(hosts=["a"])))
+    assert "ranks had no other machines, now 2" in refused(run, manifest(options=options(allocated=8)))
+    path = tmp_path / "elsewhere"
+    sweep.start(path, manifest(options=options(hosts=["a", "b"])), cores=2)
+    assert "ranks had 2 other machines, now 1" in refused(path, manifest(options=options(hosts=["a"])))
+    taken_up, _ = sweep.resume(path, manifest(options=options(hosts=["c", "d", "e"])), 2)
+    assert taken_up.options.hosts == ["c", "d", "e"]
+
+
+def test_the_machine_of_ranks_elsewhere_is_left_to_them_and_the_software_is_not(tmp_path: Path) -> None:
+    path, there = tmp_path / "elsewhere", options(hosts=["a", "b"])
+    sweep.start(path, manifest(options=there), cores=2)
+    sweep.resume(path, manifest(options=there, environment={**MANIFEST.environment, "cpu_model": "another"}), 2)
+    assert "python was" in refused(path, manifest(options=there, environment={**MANIFEST.environment, "python": "2"}))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +112,7 @@ def test_another_machine_is_refused_and_other_facts_may_change(run: Path) -> Non
     said = refused(run, manifest(environment=environment))
     assert "usable core count was 2, now 64" in said
     assert "load average" not in said
-    sweep.resume(run, manifest(environment={**MANIFEST.environment, "load_average": 3.0}), 2, FINGERPRINT)
+    sweep.resume(run, manifest(environment={**MANIFEST.environment, "load_average": 3.0}), 2)
 
 
 def test_every_difference_is_named_at_once(run: Path) -> None:
@@ -110,7 +125,7 @@ def test_what_was_found_is_kept_and_what_ended_is_running_again(run: Path) -> No
     network = Network(name="this-machine", alpha=1e-6, beta=1e-9)
     ended = manifest(network=network, outcome="interrupted", end="2024-01-01T00:00:00+00:00", start="2023")
     store.write_manifest(run, ended)
-    taken_up, notes = sweep.resume(run, manifest(start="2024", command="another"), 2, FINGERPRINT)
+    taken_up, notes = sweep.resume(run, manifest(start="2024", command="another"), 2)
     assert notes == []
     assert taken_up.manifest == manifest(network=network, outcome="running", end="", start="2023")
     assert taken_up.cores == 2
@@ -121,7 +136,7 @@ def test_a_torn_line_is_set_aside_and_told(run: Path) -> None:
         journal.append([record()])
     with (run / store.RECORDS).open("ab") as file:
         file.write(b'{"layer":"to')
-    _, notes = sweep.resume(run, MANIFEST, 2, FINGERPRINT)
+    _, notes = sweep.resume(run, MANIFEST, 2)
     assert len(notes) == 1
     assert "was cut off" in notes[0]
     assert store.load(run).records == [record()]
@@ -137,14 +152,14 @@ def test_a_complete_run_says_that_nothing_was_missing(run: Path) -> None:
             noted.append(text)
 
     noted: list[str] = []
-    taken_up, _ = sweep.resume(run, MANIFEST, 2, FINGERPRINT)
+    taken_up, _ = sweep.resume(run, MANIFEST, 2)
     assert len(sweep.execute(taken_up, Listening())) == 2 * len(PARTS)
     assert noted == ["nothing was missing: every layer has its records at every count"]
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a run folder"):
-        sweep.resume(tmp_path, MANIFEST, 2, FINGERPRINT)
+        sweep.resume(tmp_path, MANIFEST, 2)
 
 
 def test_a_sweep_that_cannot_be_planned_makes_no_folder(tmp_path: Path) -> None:
