@@ -116,7 +116,11 @@ def choose(launcher: str, hosts: str) -> Place:
         return replace(_by_mpiexec(allocation, named), told=told)
     if launcher == "mpiexec" and not have_mpi():
         raise UnavailableError(f"--launcher mpiexec: mpiexec or mpi4py is missing: {MEND_MPI}")
-    return _by_mpiexec(allocation, named) if have_mpi() else Place("none", hosts=named, cores=_here())
+    place = _by_mpiexec(allocation, named) if have_mpi() else Place("none", hosts=named, cores=_here())
+    if launcher == "auto" and allocation is not None and not named:
+        missing = f"{allocation.launcher} is missing, so ranks are started by {place.launcher}"
+        return replace(place, told=f"{_described(allocation)}: {missing}")
+    return place
 
 
 def _here() -> int:
@@ -138,7 +142,6 @@ _OWNERS = {"srun": "Slurm", "aprun": "ALPS", "jsrun": "LSF", "flux": "Flux"}
 def _within(allocation: Allocation | None, launcher: str) -> Place:
     """Ranks started by a batch system's own launcher."""
     owner = _OWNERS[launcher]
-    name = next(name for name in IN_ALLOCATION if name == launcher)
     if shutil.which(launcher) is None:
         raise UnavailableError(f"--launcher {launcher}: there is no {launcher} on PATH; it belongs to {owner}")
     if allocation is None or allocation.launcher != launcher:
@@ -147,7 +150,7 @@ def _within(allocation: Allocation | None, launcher: str) -> Place:
             f"--launcher {launcher}: works within an allocation of {owner}, and {where}; ask for one, or let "
             "layerbench submit do so"
         )
-    return Place(name, allocated=allocation.nodes, cores=allocation.cores)
+    return Place(allocation.launcher, allocated=allocation.nodes, cores=allocation.cores)
 
 
 def _by_mpiexec(allocation: Allocation | None, named: tuple[str, ...]) -> Place:

@@ -164,9 +164,6 @@ def run(
     if resume and output is None:
         raise UsageError("--resume needs --output RUN, the folder of the run to complete")
     place = allocation.choose(launcher, hosts)
-    launch.split_arguments(launcher_args)
-    if network != networks.HERE:
-        networks.load(network)
     if not all(isinstance(count, int) for count in nodes):
         raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
@@ -177,7 +174,8 @@ def run(
         scaling=scaling,
         layout=layout,
         dtype=dtype,
-        kernels=_kernels(kernels),
+        # A file by its whole path, because ranks may start elsewhere.
+        kernels=str(Path(kernels).resolve()) if kernels.endswith(".py") else kernels,
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter=filter,
@@ -194,7 +192,9 @@ def run(
         timeout=timeout,
         seed=seed,
     )
-    _check(options)
+    check(options)
+    if options.kernels != "auto":
+        kernel.named(options.kernels)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
         _check_memory(loaded, layers, options, cores)
         _check_kernels(layers, options, cores)
@@ -237,16 +237,18 @@ def _room(place: Place, counts: Sequence[int], ranks_per_node: int, threads: int
     return place.cores, default if threads is None else threads
 
 
-def _kernels(name: str) -> str:
-    """The kernel's name, checked; a file by its whole path, because ranks may start elsewhere."""
-    if name == "auto":
-        return name
-    kernel.named(name)
-    return str(Path(name).resolve()) if name.endswith(".py") else name
+def check(options: Options) -> None:
+    """See that a run could be asked for this, wherever it will take place.
 
-
-def _check(options: Options) -> None:
-    """Every number in its range, named as on the command line."""
+    Raises
+    ------
+    UsageError
+        If a number is out of its range, or a name means nothing; named as on the command line.
+    """
+    launch.split_arguments(options.launcher_args)
+    kernel.check_name(options.kernels)
+    if options.network != networks.HERE:
+        networks.load(options.network)
     whole = {
         "--batch": options.batch,
         "--ranks-per-node": options.ranks_per_node,

@@ -296,7 +296,7 @@ def _kernel_of(module: ModuleType, name: str) -> Kernel:
 def _from_file(path: Path) -> Kernel:
     spec = importlib.util.spec_from_file_location(f"layerbench_kernel_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"--kernels {path}: no such Python file")
+        raise UsageError(f"--kernels {path}: there is no such file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -307,6 +307,22 @@ def _from_file(path: Path) -> Kernel:
         raise UsageError(f"--kernels {path}: {type(error).__name__}: {error}") from error
 
 
+def check_name(name: str) -> None:
+    """See that a name or file could be meant by ``--kernels``, without loading it.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the known names are listed.
+    """
+    known = ["auto", *registry()]
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UsageError(f"--kernels {name}: there is no such file")
+    elif name not in known:
+        raise UsageError(f"--kernels {name}: unknown; known are {', '.join(known)}, or a path to a .py file")
+
+
 def named(name: str) -> Kernel:
     """The kernel called ``name``, or defined in the Python file of that path.
 
@@ -315,12 +331,8 @@ def named(name: str) -> Kernel:
     UsageError
         If there is none of that name; the known names are listed.
     """
-    if name.endswith(".py"):
-        return _from_file(Path(name))
-    kernels = registry()
-    if name not in kernels:
-        raise UsageError(f"--kernels {name}: unknown; known are auto, {', '.join(kernels)}, or a path to a .py file")
-    return kernels[name]
+    check_name(name)
+    return _from_file(Path(name)) if name.endswith(".py") else registry()[name]
 
 
 def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False) -> Kernel:

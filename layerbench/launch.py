@@ -22,7 +22,8 @@ from typing import Literal, TypeAlias, get_args
 from layerbench.errors import UnavailableError, UsageError
 
 LauncherName: TypeAlias = Literal["mpiexec", "srun", "aprun", "jsrun", "flux", "none"]
-LAUNCHERS: tuple[str, ...] = ("auto", *get_args(LauncherName))
+LauncherOption: TypeAlias = Literal["auto", LauncherName]
+LAUNCHERS: tuple[str, ...] = get_args(LauncherOption)
 
 IN_ALLOCATION: tuple[LauncherName, ...] = ("srun", "aprun", "jsrun", "flux")
 """Launchers that belong to a batch system, and put ranks on the nodes it gave."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from layerbench.launch import LAUNCHERS
+
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 LAYOUTS = ("data", "model", "best")
-LAUNCHERS = ("auto", "mpiexec", "srun", "aprun", "jsrun", "flux", "none")
 
 _Command = Callable[..., Any]
 

@@ -18,9 +18,9 @@ KERNELS = ROOT / "kernels"
 REFERENCE = ROOT / "results" / "deepbench"
 
 ROWS = (
-    ("cgroups", "console", "errors", "hockney", "options", "topology", "units"),
+    ("cgroups", "console", "errors", "hockney", "topology", "units"),
     ("environment", "files", "guard", "launch", "layers", "pinning", "processes"),
-    ("device", "records", "suite_format"),
+    ("device", "options", "records", "suite_format"),
     ("allocation", "collectives", "kernel", "network", "partition", "reference", "stats", "store", "suite"),
     ("machine", "outputs", "slices", "step"),
     ("assignment", "collective_times", "kernel_times", "task"),

@@ -11,8 +11,8 @@ import click
 
 from layerbench.console import console
 from layerbench.guard import one_line, signals_raise
+from layerbench.launch import LAUNCHERS
 
-LAUNCHERS = ("mpiexec", "srun", "aprun", "jsrun", "flux", "auto", "none")
 FORMATS = ("table", "json")
 
 OF_SUBMIT = ("launcher", "hosts", "output", "resume", "quiet")

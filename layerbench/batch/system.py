@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from layerbench.errors import UsageError
+from layerbench.launch import LauncherOption
 from layerbench.suite_format import MAX_FILE_BYTES, did_you_mean, printable
 
 SchedulerName: TypeAlias = Literal["slurm", "torque", "openpbs", "lsf", "flux", "local"]
-LauncherName: TypeAlias = Literal["auto", "mpiexec", "srun", "aprun", "jsrun", "flux", "none"]
 GPURequest: TypeAlias = Literal["default", "gres", "none"]
 QueueOption: TypeAlias = Literal["partition", "qos"]
 
@@ -61,7 +61,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     scheduler: SchedulerName
-    launcher: LauncherName
+    launcher: LauncherOption
     launcher_args: str = ""
     nodes: int | None = None
     cores_per_node: int | None = None
