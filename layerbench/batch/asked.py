@@ -69,6 +69,7 @@ def submission(asked: Asked) -> Submission:
             f"--cores-per-node is missing: {system.scheduler} has to be told how many cores of a node to give, and "
             f"{system.name} does not say"
         )
+    systems.check_launcher(system.scheduler, asked.launcher or system.launcher, "--launcher")
     if asked.array and system.scheduler == "local":
         raise UsageError("--array: this machine has no queue, its jobs would run at once and disturb each other")
     return Submission(

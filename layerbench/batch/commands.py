@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -24,10 +25,21 @@ APART = ("nodes", "suite", "filter_", "launcher_args", "ranks_per_node", "thread
 KEPT = "what was submitted is kept: see layerbench jobs"
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds, which ``nan`` and ``inf`` are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As the base class, for finite numbers."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
+
+
 def _timeout(command: Any) -> Any:
     return click.option(
         "--scheduler-timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         default=60.0,
         show_default=True,
         help="Seconds that the scheduler may take to answer.",
@@ -137,17 +149,17 @@ def jobs_command(jobs: tuple[str, ...], format_: str, scheduler_timeout: float) 
 @click.command(name="collect")
 @click.argument("job", required=False)
 @click.option("--no-wait", is_flag=True, help="Collect what there is, without waiting for the rest.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most.  [default: for ever]")
+@click.option("--timeout", type=Seconds(min=0), help="Seconds to wait at most.  [default: for ever]")
 @click.option(
     "--poll",
-    type=click.FloatRange(min=0.05),
+    type=Seconds(min=0.05),
     default=2.0,
     show_default=True,
     help="Seconds between two questions to the scheduler, at first; more while nothing changes.",
 )
 @click.option(
     "--lag",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=30.0,
     show_default=True,
     help="Seconds that a job's files may take until they are seen here.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from layerbench import api
+from layerbench import suite as suites
 from layerbench.batch import asked as asking
 from layerbench.batch import submission as submissions
 from layerbench.batch import submit as submitting
@@ -18,10 +19,25 @@ from layerbench.batch.submission import Submission
 from layerbench.batch.verdict import OVER
 from layerbench.errors import StoreError, UsageError
 from layerbench.plan import parse_nodes
+from layerbench.records import Options
 from layerbench.suite_format import printable
 
 Say = Callable[[str], None]
 
+_AS_TYPED = (
+    "cache",
+    "dtype",
+    "kernels",
+    "layout",
+    "max_samples",
+    "max_time",
+    "network",
+    "oversubscribe",
+    "rel_error",
+    "scaling",
+    "seed",
+    "timeout",
+)
 _LIMITS = {"walltime", "account", "queue"}
 _ABOUT_SUBMITTING = {"dry_run", "scheduler_timeout", "resume"}
 
@@ -59,6 +75,7 @@ def submit(
         _again(run, submission, options["dry_run"], timeout, say, warn)
         return
     submission = asking.submission(_asked(options, given, passed))
+    _check_run(options, submission)
     if options["output"] is None:
         run = _new_folder(submission.label.removeprefix("lb-"))
     else:
@@ -73,6 +90,9 @@ def submit(
 
 
 def _asked(options: dict[str, Any], given: set[str], passed: list[list[str]]) -> asking.Asked:
+    for typed in sys.argv[1:]:
+        if not _is_text(typed):
+            raise UsageError(f"{printable(typed)}: is not UTF-8, and cannot be written into a script")
     if not options["system"]:
         raise UsageError("--system is missing: name one of layerbench systems, or the path of a .toml file")
     if options["filter_"] is not None and not options["filter_"].strip():
@@ -98,6 +118,32 @@ def _asked(options: dict[str, Any], given: set[str], passed: list[list[str]]) ->
         cores_per_node=options["cores_per_node"],
         options=[["--suite", options["suite"]], *filtered, *passed],
         command=api.quoted(sys.argv),
+    )
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_run(options: dict[str, Any], submission: Submission) -> None:
+    """Refuse what the job's run would refuse, before it waits in a queue for that."""
+    suite = suites.load(options["suite"])
+    api.check(
+        Options(
+            nodes=submission.counts,
+            batch=suite.batch if options["batch"] is None else options["batch"],
+            threads_per_rank=submission.threads or 1,
+            ranks_per_node=submission.ranks_per_node,
+            filter=options["filter_"] or "",
+            launcher=submission.launcher,
+            launcher_args=submission.launcher_args,
+            hosts=[],
+            **{name: options[name] for name in _AS_TYPED},
+        )
     )
 
 
@@ -146,8 +192,12 @@ def _do(
 ) -> None:
     asking.check_names(run)
     planned = submitting.plan(run, submission, parts)
+    if submission.walltime is None and submission.system.scheduler != "local":
+        warn("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
     if dry:
-        for each in planned:
+        for number, each in enumerate(planned, start=1):
+            if len(planned) > 1:
+                warn(f"script {number} of {len(planned)}, for one alone name its --nodes only:")
             say(each.script.removesuffix("\n"))
             warn(f"not submitted; it would be by: {submitting.shown_command(run, submission, each.job)}")
         return

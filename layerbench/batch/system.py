@@ -53,9 +53,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     setup, setup_shared_gpu, setup_private_gpu
         Lines of shell before the run: always, and where several ranks share a GPU or none do.
     python, wrapper
-        The Python that has layerbench (empty: the one that submits), and what it is entered by; ranks are wrapped too.
+        The Python that has layerbench (empty: the one that submits), and what it is entered by. Ranks are entered by it
+        too where the batch system's own launcher starts them; mpiexec starts them from within.
     directives
-        More of them, without the scheduler's prefix.
+        More of them, without the scheduler's prefix, and none that say what ``layerbench submit`` says itself.
     """
 
     name: str = ""
@@ -140,6 +141,21 @@ def load(name_or_path: str) -> System:
         f"--system {shown}: unknown{did_you_mean(name_or_path, known)}; known are {', '.join(known)}, or the path of "
         f"a .toml file; your own are looked for in {own_folder()}"
     )
+
+
+def check_launcher(scheduler: SchedulerName, launcher: str, where: str) -> None:
+    """See that a launcher works within a scheduler's jobs.
+
+    Raises
+    ------
+    UsageError
+        If it belongs to another.
+    """
+    from layerbench.batch.schedulers.registry import SCHEDULERS
+
+    fitting = (*SCHEDULERS[scheduler].LAUNCHERS, "auto", "none")
+    if launcher not in fitting:
+        raise UsageError(f"{where} {launcher}: does not work in a job of {scheduler}; {', '.join(fitting)} do")
 
 
 def _read(path: Path, where: str) -> bytes:

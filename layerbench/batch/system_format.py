@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from layerbench.batch import system as systems
 from layerbench.batch import walltime
+from layerbench.batch.schedulers.registry import SCHEDULERS
 from layerbench.batch.system import System
 from layerbench.errors import UsageError
 from layerbench.suite_format import MAX_FILE_BYTES, did_you_mean, printable, shown
@@ -114,9 +116,21 @@ def _check(system: System, table: dict[str, Any], where: str) -> None:
         value = getattr(system, entry)
         if not _DIRECTIVE_WORD.fullmatch(value):
             raise UsageError(f"{where}: {entry}: expected one word of a directive, without quotes, not {shown(value)}")
+    if system.directives and system.scheduler == "local":
+        raise UsageError(f"{where}: directives: jobs of this machine's own have none; expected them with a scheduler")
     for number, line in enumerate(system.directives, start=1):
         if not line.strip():
             raise UsageError(f"{where}: directives: entry {number}: is empty")
+        if line.lstrip().startswith("#"):
+            raise UsageError(
+                f"{where}: directives: entry {number}: expected a directive without its prefix, not {shown(line)}"
+            )
+        if SCHEDULERS[system.scheduler].OWN_DIRECTIVES.match(line.lstrip()):
+            raise UsageError(
+                f"{where}: directives: entry {number}: {shown(line)} cannot be here, layerbench submit says this of "
+                "each job itself"
+            )
+    systems.check_launcher(system.scheduler, system.launcher, f"{where}: launcher:")
     for entry, schedulers in _ONLY_WITH.items():
         if entry in table and system.scheduler not in schedulers:
             raise UsageError(

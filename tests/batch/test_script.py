@@ -215,13 +215,18 @@ def test_it_resumes_a_run_that_is_there_and_no_other(tmp_path: Path) -> None:
     assert bash(path, environment).stdout.rstrip().endswith("--resume")
 
 
-def test_a_folder_that_is_not_shared_is_said_at_once(tmp_path: Path) -> None:
-    path, _ = written(tmp_path, "torque", launcher_args="")
-    elsewhere = tmp_path / "elsewhere.sh"
+def by_hand(tmp_path: Path, submitted_from: Path | None = None) -> tuple[subprocess.CompletedProcess[str], Planned]:
+    """Run a script from where its run folder is not; submitted from there, or from the folder named."""
+    path, one = written(tmp_path, "torque", launcher_args="")
+    elsewhere = tmp_path / "by-hand.pbs"
     path.rename(elsewhere)
     shutil.rmtree(tmp_path / "run")
     environment = {**stand_in(tmp_path, "echo started"), "PBS_NODEFILE": "nodes"}
-    done = bash(elsewhere, {**environment, "PBS_O_WORKDIR": str(path.parent)})
+    return bash(elsewhere, {**environment, "PBS_O_WORKDIR": str(submitted_from or path.parent)}), one
+
+
+def test_a_folder_that_is_not_shared_is_said_at_once(tmp_path: Path) -> None:
+    done, _ = by_hand(tmp_path)
     assert done.returncode == 97
     assert "not shared" in done.stderr
     assert "started" not in done.stdout
@@ -230,12 +235,7 @@ def test_a_folder_that_is_not_shared_is_said_at_once(tmp_path: Path) -> None:
 
 def test_a_script_that_is_submitted_by_hand_makes_its_folder(tmp_path: Path) -> None:
     """As --dry-run prints it, from any folder."""
-    path, one = written(tmp_path, "torque", launcher_args="")
-    by_hand = tmp_path / "by-hand.pbs"
-    path.rename(by_hand)
-    shutil.rmtree(tmp_path / "run")
-    environment = {**stand_in(tmp_path, "echo started"), "PBS_NODEFILE": "nodes"}
-    done = bash(by_hand, {**environment, "PBS_O_WORKDIR": str(tmp_path)})
+    done, one = by_hand(tmp_path, submitted_from=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "started" in done.stdout
     assert files(tmp_path / "run", one.job).with_name(f"{one.job.name}.exit").read_text() == "0\n"

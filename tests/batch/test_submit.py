@@ -231,6 +231,17 @@ BAD = [
     (("--resume", "nowhere", "--batch", "3"), ["--resume", "--batch"]),
     (("--system", "missing.toml"), ["missing.toml", "No such file"]),
     (("--system", "local", "--launcher", "ssh"), ["--launcher"]),
+    (("--system", "slurm", "--launcher", "jsrun"), ["--launcher jsrun", "job of slurm", "srun, mpiexec, auto, none"]),
+    (("--system", "local", "--launcher", "srun"), ["--launcher srun", "job of local"]),
+    (("--system", "local", "--batch", "0"), ["--batch", "not 0"]),
+    (("--system", "local", "--kernels", "nosuch"), ["--kernels nosuch", "numpy"]),
+    (("--system", "local", "--kernels", "nosuch.py"), ["--kernels nosuch.py", "no such file"]),
+    (("--system", "local", "--network", "nosuch"), ["nosuch"]),
+    (("--system", "local", "--rel-error", "2"), ["--rel-error"]),
+    (("--system", "local", "--max-time", "nan"), ["--max-time", "nan"]),
+    (("--system", "local", "--seed", "-1"), ["--seed"]),
+    (("--system", "local", "--suite", "\udcff.toml"), ["not UTF-8"]),
+    (("--system", "local", "--kernels", "\udcff.py"), ["not UTF-8"]),
 ]
 
 
@@ -240,6 +251,42 @@ def test_what_cannot_be_is_said_before_anything_is_submitted(
 ) -> None:
     assert_one_line(call("submit", *arguments, cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("submit", "--system", "local", "--scheduler-timeout"),
+        ("jobs", "--scheduler-timeout"),
+        ("collect", "--poll"),
+        ("collect", "--scheduler-timeout"),
+    ],
+    ids=" ".join,
+)
+def test_seconds_are_a_number_of_them(command: tuple[str, ...], seconds: str, tmp_path: Path) -> None:
+    done = call(*command, seconds, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"Invalid value for '{command[-1]}'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_scripts_each_is_announced(torque_site: Site) -> None:
+    done = torque_site.submit("torque", *ARGUMENTS, "--array", "--dry-run")
+    assert [line.partition(",")[0] for line in done.stderr.splitlines() if "script " in line] == [
+        f"layerbench: script {number} of 3" for number in (1, 2, 3)
+    ]
+    assert done.stdout.count("#!/bin/bash\n") == 3
+
+
+def test_a_job_without_walltime_is_remarked_on(tmp_path: Path) -> None:
+    done = call("submit", "--system", "slurm", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no --walltime" in done.stderr
+    assert (
+        "no --walltime"
+        not in call("submit", "--system", "slurm", "--walltime", "00:01:00", "--dry-run", cwd=tmp_path).stderr
+    )
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(torque_site: Site) -> None:

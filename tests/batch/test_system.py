@@ -74,6 +74,14 @@ BAD = [
     (LEAST + "modules = ['a', 1]\n", "modules: entry 2: expected text"),
     (LEAST + 'directives = ["a\\n#SBATCH --b"]\n', "directives: entry 1: expected text on one line"),
     (LEAST + "directives = [' ']\n", "directives: entry 1: is empty"),
+    (LEAST + 'directives = ["#SBATCH --x"]\n', "directives: entry 1: expected a directive without its prefix"),
+    (LEAST + 'directives = ["--gpu-bind=closest", "--nodes=3"]\n', "directives: entry 2: '--nodes=3' cannot be here"),
+    (LEAST + 'directives = ["-N3"]\n', "directives: entry 1: '-N3' cannot be here"),
+    ('scheduler = "torque"\nlauncher = "aprun"\ndirectives = ["-l gres=ccm,nodes=3"]\n', "entry 1: .* cannot be here"),
+    ('scheduler = "lsf"\nlauncher = "jsrun"\ndirectives = ["-nnodes 2"]\n', "entry 1: .* cannot be here"),
+    ('scheduler = "flux"\nlauncher = "flux"\ndirectives = ["-N 2"]\n', "entry 1: .* cannot be here"),
+    ('scheduler = "local"\nlauncher = "auto"\ndirectives = ["-N 2"]\n', "directives: jobs of this machine"),
+    ('scheduler = "slurm"\nlauncher = "aprun"\n', "launcher: aprun: does not work in a job of slurm; srun, mpiexec"),
     (LEAST + 'queue = "a b"\n', "queue: expected one word"),
     (LEAST + 'feature = "a\\"b"\n', "feature: expected one word"),
     (LEAST + "environment = 'a'\n", "environment: expected a table"),
@@ -90,6 +98,22 @@ BAD = [
     ("a = " + "[" * 100_000, "nested too deeply|not valid TOML"),
     ("#" * 2**21, "too large"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "launcher", "directive"),
+    [
+        ("slurm", "srun", "--nodelist=a"),
+        ("slurm", "srun", "--time-min=1"),
+        ("torque", "aprun", "-l gres=ccm"),
+        ("openpbs", "mpiexec", "-l filesystems=home"),
+        ("lsf", "jsrun", "-alloc_flags gpumps"),
+        ("flux", "flux", "-o verbosity=2"),
+    ],
+)
+def test_a_directive_that_only_looks_like_one_of_ours_is_taken(scheduler: str, launcher: str, directive: str) -> None:
+    text = f'scheduler = "{scheduler}"\nlauncher = "{launcher}"\ndirectives = ["{directive}"]\n'
+    assert parse(text.encode(), "odd", "odd.toml").directives == [directive]
 
 
 @pytest.mark.parametrize(("text", "message"), BAD, ids=[message for _, message in BAD])

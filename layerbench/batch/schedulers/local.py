@@ -10,10 +10,13 @@ from layerbench.batch.request import Request
 from layerbench.batch.status import Answer, Status
 from layerbench.batch.system import System
 from layerbench.errors import NoAnswerError
+from layerbench.launch import LauncherName
 
 LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
+LAUNCHERS: tuple[LauncherName, ...] = ("mpiexec",)
+OWN_DIRECTIVES = re.compile("(?!)")  # it has none
 HOST_FILE = ""
 SUBMITTED_FROM = "PWD"
 

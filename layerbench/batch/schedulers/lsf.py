@@ -9,12 +9,15 @@ from layerbench.batch.request import Request
 from layerbench.batch.status import Answer, State, Status
 from layerbench.batch.system import System
 from layerbench.errors import NoAnswerError
+from layerbench.launch import LauncherName
 
 LONGEST_NAME = 64
 SCRIPT_ON_STDIN = True
 """``bsub`` reads the directives of a script on standard input in every configuration, of a named one in some."""
 
 NEEDS_CORES = False
+LAUNCHERS: tuple[LauncherName, ...] = ("jsrun", "mpiexec")
+OWN_DIRECTIVES = re.compile(r"-(J|n|nnodes|W|o|oo|cwd)(\s|$)")
 HOST_FILE = "LSB_DJOB_HOSTFILE"
 SUBMITTED_FROM = "LS_SUBCWD"
 

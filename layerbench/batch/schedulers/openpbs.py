@@ -16,12 +16,15 @@ from layerbench.batch.schedulers import pbs
 from layerbench.batch.status import Answer, State, Status, of_exit_code
 from layerbench.batch.system import System
 from layerbench.errors import NoAnswerError
+from layerbench.launch import LauncherName
 
 LONGEST_NAME = 15
 """Newer versions take more."""
 
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = True
+LAUNCHERS: tuple[LauncherName, ...] = ("aprun", "mpiexec")
+OWN_DIRECTIVES = pbs.OWN_DIRECTIVES
 HOST_FILE = "PBS_NODEFILE"
 SUBMITTED_FROM = "PBS_O_WORKDIR"
 

@@ -12,6 +12,8 @@ JOB_ID = re.compile(r"^([0-9]+(?:\[\])?(?:\.[A-Za-z0-9._-]+)?)\s*$", re.MULTILIN
 
 UNKNOWN = "Unknown Job Id"
 
+OWN_DIRECTIVES = re.compile(r"-[NojtJ]|-l\s*(\S+,)?(nodes|select|place|walltime)=")
+
 
 def same_job(one: str, other: str) -> bool:
     """Whether two ids are of one job: a server may be named in short, in full, or not at all."""

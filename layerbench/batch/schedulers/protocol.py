@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from layerbench.batch.request import Request
 from layerbench.batch.status import Answer, Status
 from layerbench.batch.system import System
+from layerbench.launch import LauncherName
 
 
 class Scheduler(Protocol):
@@ -25,6 +27,12 @@ class Scheduler(Protocol):
 
     NEEDS_CORES: bool
     """Whether a request has to say how many cores of a node it wants."""
+
+    LAUNCHERS: tuple[LauncherName, ...]
+    """What can start ranks in its jobs, its own first."""
+
+    OWN_DIRECTIVES: re.Pattern[str]
+    """Matches a directive, without its prefix, that says what :meth:`directives` says of each job."""
 
     HOST_FILE: str
     """The variable that names the file of a job's hosts, for launchers that do not find them; empty for none."""

@@ -14,10 +14,13 @@ from layerbench.batch.request import Request
 from layerbench.batch.status import Answer, State, Status, of_exit_code
 from layerbench.batch.system import System
 from layerbench.errors import NoAnswerError
+from layerbench.launch import LauncherName
 
 LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
+LAUNCHERS: tuple[LauncherName, ...] = ("srun", "mpiexec")
+OWN_DIRECTIVES = re.compile(r"--(job-name|nodes|ntasks|ntasks-per-node|time|output|array)(=|\s|$)|-[JNntoa]")
 HOST_FILE = ""
 SUBMITTED_FROM = "SLURM_SUBMIT_DIR"
 

@@ -11,7 +11,7 @@
 run=/scratch/me/runs/first
 job=/scratch/me/runs/first/batch/lb-alexnet-1a2b3c4d  # and .sh, .log, .started, .exit
 
-# What this job needs must be where it runs. Its folder is there already if layerbench submitted it.
+# Stop here if this machine does not see the folders. One submitted by hand makes its own.
 [ "${PWD-}" = "${job%/*}" ] || mkdir -p "${job%/*}"
 cd /home/me/project && [ -d "${job%/*}" ] || {
     echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2
@@ -22,9 +22,9 @@ hostname > "$job.started"
 
 export OMP_NUM_THREADS=48
 
-set -u  # not before: what sites define for module does not bear it
+set -u  # only now: what sites define for module uses variables that are not set
 
-# A run that was stopped is gone on with; what it measured is kept.
+# If there is a run already, only what it lacks is measured.
 resume=
 [ -f "$run/run.json" ] && resume=--resume
 
@@ -36,8 +36,8 @@ timeout -s TERM 1680 /home/me/venv/bin/python -m layerbench run \
 pid=$!
 trap 'kill -TERM "$pid"' TERM
 wait "$pid"; code=$?
-while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trap ends wait before its time
+while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trapped signal ends wait early
 
-# The last act: whoever sees this file knows that the run has ended, and how.
+# Written last: it says that the run is over, and how it ended.
 echo "$code" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"
 exit "$code"
