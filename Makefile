@@ -12,7 +12,8 @@ TORCH := 2.13.0
 EXTRAP := 4.2.5
 
 # Tests that time nothing, or mostly wait, run several at once; all others want the machine for themselves.
-TOGETHER := $(addprefix tests/,batch compare export kernel_times machine predict report schedule)
+TOGETHER := $(addprefix tests/,batch compare export kernel_times machine predict report schedule) \
+	$(wildcard tests/test_split*.py tests/test_store*.py tests/test_suite*.py) tests/test_wheel.py
 
 .PHONY: run test check bench wheel clean
 
