@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,11 @@ def open_html(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield open_
     for context in contexts:
         context.close()
+
+
+def until(holds: Callable[[], bool], what: str, patience: float = 60) -> None:
+    """Wait for something that must come about."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.1)

@@ -12,7 +12,27 @@ from layerbench.batch.execute import TIMEOUT, ask
 from layerbench.batch.follow import look
 from layerbench.batch.schedulers.registry import SCHEDULERS
 from layerbench.batch.verdict import OVER
-from layerbench.errors import NoAnswerError, SchedulerError
+from layerbench.errors import NoAnswerError, SchedulerError, UsageError
+
+
+def drop(run: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Forget jobs whose ids are not known, which the scheduler cannot have taken; nothing is asked or cancelled.
+
+    Raises
+    ------
+    UsageError
+        If the id of one is known.
+    """
+    jobs = [job for job in submissions.load(run).jobs if job.name in names]
+    for job in jobs:
+        if job.id:
+            raise UsageError(
+                f"--forget {job.name}: is job {job.id}, and only one whose id is not known is forgotten; cancel it "
+                "without --forget"
+            )
+    submissions.withdraw(run, [job.name for job in jobs], made=True)
+    for job in jobs:
+        say(f"{job.name}: forgotten; nothing was cancelled")
 
 
 def cancel(run: Path, names: Sequence[str], say: Callable[[str], None], timeout: float = TIMEOUT) -> None:
@@ -35,7 +55,10 @@ def cancel(run: Path, names: Sequence[str], say: Callable[[str], None], timeout:
             continue
         if not job.id:
             why = f": {seen.silence}" if seen.silence else ""
-            raise NoAnswerError(f"{job.name} cannot be cancelled, its id is not known{why}; try again")
+            raise NoAnswerError(
+                f"{job.name} cannot be cancelled, its id is not known{why}; try again, or if the scheduler cannot have "
+                f"taken it: layerbench cancel --forget {job.name}"
+            )
         # Kept first: what ends between here and there was cancelled all the same.
         submissions.keep(run, msgspec.structs.replace(job, cancelled=True))
         command = scheduler.cancel_command([job.id])

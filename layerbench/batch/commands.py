@@ -185,6 +185,7 @@ def collect_command(
     """
     from layerbench.batch import front
     from layerbench.batch.collect import collect
+    from layerbench.batch.verdict import OVER
 
     def say(line: str) -> None:
         if not quiet:
@@ -211,24 +212,34 @@ def collect_command(
         if loaded.records:
             print_summary(loaded, console())
         click.echo(f"records: {run}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run))}")
+    followed = not no_wait and not quiet
     for name, verdict in collected.verdicts.items():
-        if verdict.outcome != "done":
-            _warn(f"{name}: {verdict.outcome}{f': {verdict.note}' if verdict.note else ''}")
+        if verdict.outcome == "done":
+            continue
+        told = [verdict.note] if followed and verdict.outcome in OVER else [verdict.outcome, verdict.note]
+        if any(told):
+            _warn(": ".join([name, *filter(None, told)]))
     sys.exit(collected.exit_code)
 
 
 @click.command(name="cancel")
 @click.argument("jobs", nargs=-1, required=True)
+@click.option(
+    "--forget", is_flag=True, help="Drop jobs whose ids are not known, as if never submitted; nothing is cancelled."
+)
 @_timeout
 @one_line
-def cancel_command(jobs: tuple[str, ...], scheduler_timeout: float) -> None:
+def cancel_command(jobs: tuple[str, ...], forget: bool, scheduler_timeout: float) -> None:
     """End jobs that wait or run; JOBS are run folders, names or ids. What was measured is kept."""
     from layerbench.batch import submission
-    from layerbench.batch.cancel import cancel
+    from layerbench.batch.cancel import cancel, drop
 
     with signals_raise(KEPT):
         for run, names in submission.choose(jobs):
-            cancel(run, names, click.echo, scheduler_timeout)
+            if forget:
+                drop(run, names, click.echo)
+            else:
+                cancel(run, names, click.echo, scheduler_timeout)
 
 
 @click.command(name="systems")

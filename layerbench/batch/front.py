@@ -192,17 +192,18 @@ def _do(
 ) -> None:
     asking.check_names(run)
     planned = submitting.plan(run, submission, parts)
-    if submission.walltime is None and submission.system.scheduler != "local":
-        warn("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
     if dry:
         for number, each in enumerate(planned, start=1):
             if len(planned) > 1:
                 warn(f"script {number} of {len(planned)}, for one alone name its --nodes only:")
             say(each.script.removesuffix("\n"))
             warn(f"not submitted; it would be by: {submitting.shown_command(run, submission, each.job)}")
-        return
-    submitting.submit(run, submission, planned, say, timeout)
-    say(f"follow it with: layerbench jobs; then: layerbench collect {shlex.quote(str(run))}")
+    else:
+        submitting.submit(run, submission, planned, say, timeout)
+    if submission.walltime is None and submission.system.scheduler != "local":
+        warn("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
+    if not dry:
+        say(f"follow it with: layerbench jobs; then: layerbench collect {shlex.quote(str(run))}")
 
 
 def look_at(wanted: Sequence[str], timeout: float, warn: Say) -> list[tuple[Path, Look]]:

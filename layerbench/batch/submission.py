@@ -201,6 +201,28 @@ def remove(run: Path) -> None:
         folder(run).rmdir()
 
 
+def withdraw(run: Path, names: Sequence[str], *, made: bool = False) -> None:
+    """Take back what was written for jobs that were not submitted; all of it if that is all there is.
+
+    ``made``: the run folder was made for them.
+    """
+    with locked(run):
+        submission = load(run)
+        for name in names:
+            submission = submission.without_job(name)
+        save(run, submission)
+    for name in names:
+        with contextlib.suppress(OSError):
+            (folder(run) / f"{name}.sh").unlink()
+    if not submission.jobs:
+        # What else is there was measured by scripts that were submitted by hand.
+        remove(run)
+        if made:
+            with contextlib.suppress(OSError):
+                run.rmdir()
+        forget(run)
+
+
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Change a run's submission, with no other layerbench in between.
@@ -288,7 +310,7 @@ def choose(wanted: Sequence[str]) -> list[tuple[Path, list[str]]]:
     Raises
     ------
     StoreError
-        If one means nothing.
+        If one means nothing, or several jobs.
     """
     return [_chosen(one) for one in wanted]
 
@@ -298,11 +320,17 @@ def _chosen(wanted: str) -> tuple[Path, list[str]]:
     with contextlib.suppress(OSError, ValueError):
         if exists(path):
             return path, [job.name for job in load(path).latest()]
-    known = []
+    known, meant = [], []
     for run in runs():
         for job in load(run).jobs:
             if wanted and wanted in (job.name, job.id, job.id.partition(".")[0]):
-                return run, [job.name]
+                meant.append((run, job.name))
             known.append(job.name)
+    if len(meant) > 1:
+        told = ", ".join(f"{name} ({run})" for run, name in meant)
+        raise StoreError(f"{wanted}: several jobs have this id, of other systems or times; name one of: {told}")
+    if meant:
+        ((run, name),) = meant
+        return run, [name]
     told = f"known are {', '.join(known[-8:])}" if known else f"nothing was submitted from here ({RUNS.resolve()})"
     raise StoreError(f"{wanted}: no such job or run; name a run folder, a job's name or its id; {told}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
@@ -132,17 +131,21 @@ def submit(
         try:
             job = _submitted(run, submission, each.job, timeout)
         except NoAnswerError as error:
-            _withdraw(run, planned[number + 1 :], made)
+            submissions.withdraw(run, _names(planned[number + 1 :]), made=made)
             raise NoAnswerError(
                 _with_others(f"{error}; whether it took {each.job.name}, layerbench jobs finds out", done)
             ) from error
         except SchedulerError as error:
-            _withdraw(run, planned[number:], made)
+            submissions.withdraw(run, _names(planned[number:]), made=made)
             raise SchedulerError(_with_others(str(error), done)) from error
         done.append(job)
         counts = ",".join(map(str, job.nodes))
         say(f"submitted {job.name} for {counts} node{'s' if counts != '1' else ''}: job {job.id}")
     return done
+
+
+def _names(planned: Sequence[Planned]) -> list[str]:
+    return [each.job.name for each in planned]
 
 
 def _with_others(told: str, done: Sequence[Job]) -> str:
@@ -167,26 +170,6 @@ def _write(run: Path, submission: Submission, planned: Sequence[Planned]) -> Non
         for each in planned:
             submission = submission.with_job(each.job)
         submissions.save(run, submission)
-
-
-def _withdraw(run: Path, planned: Sequence[Planned], made: bool) -> None:
-    """Take back what was written for jobs that were not submitted; all of it if that is all there is."""
-    with submissions.locked(run):
-        submission = submissions.load(run)
-        for each in planned:
-            submission = submission.without_job(each.job.name)
-        submissions.save(run, submission)
-    folder = submissions.folder(run)
-    for each in planned:
-        with contextlib.suppress(OSError):
-            (folder / f"{each.job.name}.sh").unlink()
-    if not submission.jobs:
-        # What else is there was measured by scripts that were submitted by hand.
-        submissions.remove(run)
-        if made:
-            with contextlib.suppress(OSError):
-                run.rmdir()
-        submissions.forget(run)
 
 
 def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> Job:

@@ -74,6 +74,7 @@ def of_jobs(seen: Sequence[tuple[Path, Look]]) -> list[dict[str, Any]]:
     rows = []
     for run, look in seen:
         submission = submissions.load(run)
+        latest = submission.latest()
         for job in submission.jobs:
             verdict = look.verdicts.get(job.name)
             if verdict is None:
@@ -88,7 +89,8 @@ def of_jobs(seen: Sequence[tuple[Path, Look]]) -> list[dict[str, Any]]:
                     "exit_code": verdict.exit_code,
                     "submitted": job.begun,
                     "run": str(run),
-                    "note": verdict.note,
+                    # Of a job that another has gone on from, there is nothing to do any more.
+                    "note": verdict.note if job in latest else "",
                 }
             )
     return rows

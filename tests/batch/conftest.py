@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.batch.fake import core, flux, launchers, lsf, openpbs, torque
 from tests.batch.fake import python as stand_in
 from tests.batch.fake import slurm as fake_slurm
 from tests.batch.slurm import Cluster, cluster
+from tests.conftest import until
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -47,14 +47,6 @@ def jobs_of(cwd: Path, env: Mapping[str, str] | None = None) -> list[dict[str, A
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
-
-
-def until(holds: Callable[[], bool], what: str, patience: float = 60) -> None:
-    """Wait for something that must come about."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.1)
 
 
 FAMILIES: dict[str, tuple[str, ...]] = {

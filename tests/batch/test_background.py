@@ -11,8 +11,8 @@ import pytest
 
 from layerbench import store
 from layerbench.batch import background
-from tests.batch.conftest import SOON, call, jobs_of, until
-from tests.conftest import QUICK
+from tests.batch.conftest import SOON, call, jobs_of
+from tests.conftest import QUICK, until
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from layerbench import store
 from layerbench.batch import submission as submissions
-from tests.batch.conftest import SOON, Site, call, make_site, until
-from tests.conftest import assert_one_line
+from tests.batch.conftest import SOON, Site, call, make_site
+from tests.conftest import assert_one_line, until
 
 ARGUMENTS = ("--nodes", "1,2", "--output", "run")
 
@@ -154,6 +154,10 @@ def test_the_exit_code_is_that_of_the_worst(torque_site: Site) -> None:
     assert collected.returncode == 3
     assert "some records failed" in collected.stderr
     assert "nothing could run" in collected.stderr
+    quiet = site("collect", "--quiet", *SOON)
+    for job in site.jobs():
+        assert collected.stderr.count(f"{job['name']}: failed") == 1
+        assert quiet.stderr.count(f"{job['name']}: failed: ") == 1
 
 
 def test_jobs_are_found_by_folder_name_and_id(torque_site: Site) -> None:

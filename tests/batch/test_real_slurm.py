@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from layerbench import store
-from tests.batch.conftest import SOON, call, jobs_of, until
+from tests.batch.conftest import SOON, call, jobs_of
 from tests.batch.slurm import Cluster
-from tests.conftest import SMALL_SUITE, assert_one_line
+from tests.conftest import SMALL_SUITE, assert_one_line, until
 
 # One cluster for all of them, where tests run several at once.
 pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.slurm, pytest.mark.slow, pytest.mark.root]

@@ -46,6 +46,12 @@ def test_slurm(state: str, reason: str, code: str, status: Status) -> None:
     assert slurm.parse_status(["7"], Answer(0, told, "")) == {"7": status}
 
 
+def test_a_folder_whose_name_looks_like_a_state_is_none() -> None:
+    told = SCONTROL.format(state="RUNNING", reason="None", code="0:0")
+    told = told.replace("WorkDir=/tmp", "WorkDir=/home/me/x JobState=FAILED ExitCode=3:0 JobId=8")
+    assert slurm.parse_status(["7"], Answer(0, told, "")) == {"7": Status("running")}
+
+
 def test_every_state_that_slurm_has_is_known() -> None:
     """JOB STATE CODES of squeue's manual."""
     states = (

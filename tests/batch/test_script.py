@@ -16,8 +16,9 @@ from layerbench.batch.schedulers.registry import SCHEDULERS
 from layerbench.batch.submission import files, folder
 from layerbench.batch.submit import Planned, unique_name
 from layerbench.batch.system import System, load, names
-from tests.batch.conftest import make_site, until
+from tests.batch.conftest import make_site
 from tests.batch.rendered import GOLDEN, RUN, WORKDIR, planned, script, submission
+from tests.conftest import until
 
 HOSTILE = [
     "plain",

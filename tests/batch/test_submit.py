@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from layerbench import store
 from layerbench.batch import submission as submissions
-from tests.batch.conftest import SOON, Site, call, make_site, until
-from tests.conftest import assert_one_line
+from tests.batch.conftest import SOON, Site, call, make_site
+from tests.conftest import assert_one_line, until
 
 ARGUMENTS = ("--nodes", "1,2,4", "--walltime", "00:30:00", "--account", "abc")
 
@@ -137,6 +138,40 @@ def test_a_slow_scheduler_is_not_waited_for_for_ever(torque_site: Site) -> None:
     assert site.jobs()[0]["state"] in ("unconfirmed", "pending", "running", "done")
 
 
+def test_what_a_dead_scheduler_cannot_have_taken_can_be_forgotten(torque_site: Site) -> None:
+    site = torque_site
+    site.set("slow", "20")
+    assert site.submit("torque", *ARGUMENTS, "--output", "run", "--scheduler-timeout", "0.5").returncode == 2
+    (job,) = submissions.load(site.folder / "run").jobs
+    blocked = site("submit", "--resume", "run", "--scheduler-timeout", "0.5")
+    assert_one_line(blocked, "may still be there", "layerbench cancel")
+    uncancelled = site("cancel", job.name, "--scheduler-timeout", "0.5")
+    assert_one_line(uncancelled, f"layerbench cancel --forget {job.name}")
+    forgotten = site("cancel", "--forget", job.name)
+    assert (forgotten.returncode, forgotten.stdout) == (0, f"{job.name}: forgotten; nothing was cancelled\n")
+    assert not (site.folder / "run").exists()
+    site.unset("slow")
+    site.set("hold")
+    assert site.jobs() == []
+    assert site.submit("torque", *ARGUMENTS, "--output", "run").returncode == 0
+    (known,) = site.jobs()
+    assert_one_line(site("cancel", "--forget", "run"), f"is job {known['id']}", "without --forget")
+    assert [job["id"] for job in site.jobs()] == [known["id"]]
+
+
+def test_an_id_that_two_jobs_have_means_neither(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    for run in ("first", "second"):
+        assert site.submit("torque", *ARGUMENTS, "--output", run).returncode == 0
+    first, second = (submissions.load(site.folder / run).jobs[0] for run in ("first", "second"))
+    twin = msgspec.structs.replace(second, id=first.id)
+    submissions.save(site.folder / "second", submissions.load(site.folder / "second").with_job(twin))
+    told = site("cancel", first.id)
+    assert_one_line(told, "several jobs have this id", f"{first.name} (first)", f"{second.name} (second)")
+    assert site("cancel", first.name).returncode == 0
+
+
 def test_a_crash_between_submitting_and_writing_it_down_is_mended(any_site: tuple[Site, str]) -> None:
     site, family = any_site
     site.set("hold")
@@ -182,7 +217,7 @@ def test_the_same_command_with_the_same_output_goes_on(torque_site: Site) -> Non
     assert_one_line(other, "options differ", "--resume")
     assert site.submit("torque", *ARGUMENTS, "--output", "run").returncode == 0
     assert site("collect", *SOON).returncode == 0
-    assert [job["state"] for job in site.jobs()] == ["cancelled", "done"]
+    assert [(job["state"], job["note"]) for job in site.jobs()] == [("cancelled", ""), ("done", "")]
 
 
 def test_a_dry_run_prints_what_would_be_submitted_and_touches_nothing(torque_site: Site) -> None:

@@ -98,7 +98,9 @@ def parse_status(ids: Sequence[str], answer: Answer) -> dict[str, Status]:
     (asked,) = ids
     if "Invalid job id" in answer.stderr:
         return {asked: Status("unknown")}
-    fields = dict(re.findall(r"(?:^|\s)(\w+)=(\S*)", answer.stdout))
+    fields: dict[str, str] = {}
+    for key, value in re.findall(r"(?:^|\s)(\w+)=(\S*)", answer.stdout):
+        fields.setdefault(key, value)  # folders come last, and their names may look like another field
     state = _STATES.get(fields.get("JobState", ""))
     if answer.code or state is None or fields.get("JobId") != asked:
         raise NoAnswerError(f"scontrol: {answer.told}")
