@@ -195,7 +195,7 @@ def _do(
     if dry:
         for number, each in enumerate(planned, start=1):
             if len(planned) > 1:
-                warn(f"script {number} of {len(planned)}, for one alone name its --nodes only:")
+                warn(f"script {number} of {len(planned)}:")
             say(each.script.removesuffix("\n"))
             warn(f"not submitted; it would be by: {submitting.shown_command(run, submission, each.job)}")
     else:

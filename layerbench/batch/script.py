@@ -72,7 +72,7 @@ def render(job: Job) -> str:
             f"run={quoted(str(job.run))}",
             f"job={quoted(str(job.files))}  # and .sh, .log, .started, .exit",
             "",
-            "# Stop here if this machine does not see the folders. One submitted by hand makes its own.",
+            "# Stop here if this machine does not see the folders. A script submitted by hand makes that of its job.",
             f'[ "${{{scheduler.SUBMITTED_FROM}-}}" = "${{job%/*}}" ] || mkdir -p "${{job%/*}}"',
             f'cd {quoted(str(job.workdir))} && [ -d "${{job%/*}}" ] || {{',
             '    echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2',

@@ -308,8 +308,8 @@ def test_seconds_are_a_number_of_them(command: tuple[str, ...], seconds: str, tm
 
 def test_of_several_scripts_each_is_announced(torque_site: Site) -> None:
     done = torque_site.submit("torque", *ARGUMENTS, "--array", "--dry-run")
-    assert [line.partition(",")[0] for line in done.stderr.splitlines() if "script " in line] == [
-        f"layerbench: script {number} of 3" for number in (1, 2, 3)
+    assert [line for line in done.stderr.splitlines() if "script " in line] == [
+        f"layerbench: script {number} of 3:" for number in (1, 2, 3)
     ]
     assert done.stdout.count("#!/bin/bash\n") == 3
 

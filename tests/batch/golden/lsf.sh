@@ -12,7 +12,7 @@
 run=/scratch/me/runs/first
 job=/scratch/me/runs/first/batch/lb-alexnet-1a2b3c4d  # and .sh, .log, .started, .exit
 
-# Stop here if this machine does not see the folders. One submitted by hand makes its own.
+# Stop here if this machine does not see the folders. A script submitted by hand makes that of its job.
 [ "${LS_SUBCWD-}" = "${job%/*}" ] || mkdir -p "${job%/*}"
 cd /home/me/project && [ -d "${job%/*}" ] || {
     echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2
