@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from layerbench.batch import submission as submissions
+from layerbench.batch import verdict as verdicts
 from layerbench.batch.execute import TIMEOUT, ask
 from layerbench.batch.follow import look
 from layerbench.batch.schedulers.registry import SCHEDULERS
+from layerbench.batch.submission import Job
 from layerbench.batch.verdict import OVER
 from layerbench.errors import NoAnswerError, SchedulerError, UsageError
 
@@ -21,18 +24,25 @@ def drop(run: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
     Raises
     ------
     UsageError
-        If the id of one is known.
+        If the id of one is known, or it has ended: then none is forgotten.
     """
-    jobs = [job for job in submissions.load(run).jobs if job.name in names]
-    for job in jobs:
+
+    def check(job: Job) -> None:
         if job.id:
             raise UsageError(
                 f"--forget {job.name}: is job {job.id}, and only one whose id is not known is forgotten; cancel it "
                 "without --forget"
             )
-    submissions.withdraw(run, [job.name for job in jobs], made=True)
-    for job in jobs:
-        say(f"{job.name}: forgotten; nothing was cancelled")
+        code = verdicts.traces(run, job).exit_code
+        if code is not None:
+            raise UsageError(
+                f"--forget {job.name}: it was taken, and is over (exit code {code}); see layerbench collect "
+                f"{shlex.quote(str(run))}"
+            )
+
+    submissions.withdraw(run, names, made=True, check=check)
+    for name in names:
+        say(f"{name}: forgotten; nothing was cancelled")
 
 
 def cancel(run: Path, names: Sequence[str], say: Callable[[str], None], timeout: float = TIMEOUT) -> None:

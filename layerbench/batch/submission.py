@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -201,13 +201,23 @@ def remove(run: Path) -> None:
         folder(run).rmdir()
 
 
-def withdraw(run: Path, names: Sequence[str], *, made: bool = False) -> None:
+def withdraw(
+    run: Path, names: Sequence[str], *, made: bool = False, check: Callable[[Job], None] | None = None
+) -> None:
     """Take back what was written for jobs that were not submitted; all of it if that is all there is.
 
-    ``made``: the run folder was made for them.
+    Parameters
+    ----------
+    made
+        The run folder was made for them.
+    check
+        Called with each job's entry, which does not change any more; if it raises, all is left as it is.
     """
     with locked(run):
         submission = load(run)
+        for job in submission.jobs:
+            if check is not None and job.name in names:
+                check(job)
         for name in names:
             submission = submission.without_job(name)
         save(run, submission)
@@ -294,7 +304,9 @@ def runs() -> list[Path]:
     with contextlib.suppress(OSError, ValueError):
         named = [Path(json.loads(line)) for line in (RUNS / _ELSEWHERE).read_text().splitlines() if line.strip()]
         here = Path.cwd()
-        found += [path.relative_to(here) if path.is_relative_to(here) else path for path in named if exists(path)]
+        there = {path.resolve() for path in found}
+        named = [path for path in named if path.resolve() not in there and exists(path)]
+        found += [path.relative_to(here) if path.is_relative_to(here) else path for path in named]
     return sorted(found, key=lambda path: (_begun(path), str(path)))
 
 
@@ -320,9 +332,14 @@ def _chosen(wanted: str) -> tuple[Path, list[str]]:
     with contextlib.suppress(OSError, ValueError):
         if exists(path):
             return path, [job.name for job in load(path).latest()]
-    known, meant = [], []
+    known, meant, damaged = [], [], ""
     for run in runs():
-        for job in load(run).jobs:
+        try:
+            jobs = load(run).jobs
+        except StoreError as error:
+            damaged = f"; {error}"
+            continue
+        for job in jobs:
             if wanted and wanted in (job.name, job.id, job.id.partition(".")[0]):
                 meant.append((run, job.name))
             known.append(job.name)
@@ -333,4 +350,4 @@ def _chosen(wanted: str) -> tuple[Path, list[str]]:
         ((run, name),) = meant
         return run, [name]
     told = f"known are {', '.join(known[-8:])}" if known else f"nothing was submitted from here ({RUNS.resolve()})"
-    raise StoreError(f"{wanted}: no such job or run; name a run folder, a job's name or its id; {told}")
+    raise StoreError(f"{wanted}: no such job or run; name a run folder, a job's name or its id; {told}{damaged}")

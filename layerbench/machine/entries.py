@@ -147,9 +147,11 @@ class Entries:
         if not enough or not math.isfinite(number):
             bound = "greater than 0" if least is None else f"of at least {least:g}"
             raise UsageError(f"{self.where}: {name}: expected a finite number {bound}, not {shown(value)}")
-        if number and not SMALLEST <= number <= GREATEST:
+        # What may be 0 may be next to nothing as well.
+        if number > GREATEST or (least is None and number < SMALLEST):
             raise UsageError(
-                f"{self.where}: {name}: expected a number from {SMALLEST:g} to {GREATEST:g}, not {shown(value)}"
+                f"{self.where}: {name}: expected a number from {SMALLEST if least is None else least:g} to "
+                f"{GREATEST:g}, not {shown(value)}"
             )
         return number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,38 @@ def test_a_scheduler_that_is_down_is_asked_again_and_never_called_a_failure(any_
     assert down.returncode == 0, down.stderr
     assert "pending" in down.stdout
     assert "does not answer" in down.stderr
-    # It is up again, and the job runs, while it is being waited for.
-    threading.Timer(1.5, lambda: (site.unset("down"), site.unset("hold"))).start()
-    collected = site("collect", *SOON)
-    assert collected.returncode == 0, collected.stderr
-    assert "it is asked again" in collected.stderr
-    assert "answers again" in collected.stderr
-    assert "failed" not in collected.stderr
+    # It is up again, and the job runs, once the command that waits for it has seen that it is down.
+    told = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "layerbench", "collect", "--timeout", "60", *SOON],
+        cwd=site.folder,
+        env=site.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as collecting:
+        assert collecting.stderr is not None
+        for line in collecting.stderr:
+            told.append(line)
+            if "it is asked again" in line:
+                site.unset("down")
+                site.unset("hold")
+    assert collecting.returncode == 0, told
+    assert any("it is asked again" in line for line in told), told
+    assert any("answers again" in line for line in told), told
+    assert not any("failed" in line for line in told), told
+
+
+def test_what_a_scheduler_complains_of_is_told_once_for_all_jobs(torque_site: Site) -> None:
+    site = torque_site
+    site.set("hold")
+    assert site.submit("torque", *ARGUMENTS, "--array").returncode == 0
+    assert site.submit("torque", "--nodes", "1", "--output", "other").returncode == 0
+    site.set("down")
+    seen = site("jobs")
+    assert_one_line(seen, "does not answer", "Connection refused", code=0)
+    assert "Connection refused" not in seen.stdout
+    assert all(len(job["note"]) < 40 for job in site.jobs())
 
 
 def test_nonsense_in_the_place_of_a_state_is_asked_again_too(any_site: tuple[Site, str]) -> None:

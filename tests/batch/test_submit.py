@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from layerbench import store
@@ -157,19 +156,6 @@ def test_what_a_dead_scheduler_cannot_have_taken_can_be_forgotten(torque_site: S
     (known,) = site.jobs()
     assert_one_line(site("cancel", "--forget", "run"), f"is job {known['id']}", "without --forget")
     assert [job["id"] for job in site.jobs()] == [known["id"]]
-
-
-def test_an_id_that_two_jobs_have_means_neither(torque_site: Site) -> None:
-    site = torque_site
-    site.set("hold")
-    for run in ("first", "second"):
-        assert site.submit("torque", *ARGUMENTS, "--output", run).returncode == 0
-    first, second = (submissions.load(site.folder / run).jobs[0] for run in ("first", "second"))
-    twin = msgspec.structs.replace(second, id=first.id)
-    submissions.save(site.folder / "second", submissions.load(site.folder / "second").with_job(twin))
-    told = site("cancel", first.id)
-    assert_one_line(told, "several jobs have this id", f"{first.name} (first)", f"{second.name} (second)")
-    assert site("cancel", first.name).returncode == 0
 
 
 def test_a_crash_between_submitting_and_writing_it_down_is_mended(any_site: tuple[Site, str]) -> None:

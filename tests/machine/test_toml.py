@@ -187,6 +187,12 @@ machines = st.builds(
 )
 
 
+def test_a_fit_may_leave_next_to_nothing() -> None:
+    left = "fit = [{ operation = 'all_reduce', alpha_seconds = 1, bytes_per_second = 1e6, residual = 1e-45 }]"
+    (fit,) = read(LEAST + LINK + left).between.fits  # type: ignore[union-attr]
+    assert fit.residual == 1e-45
+
+
 @given(machines)
 def test_any_machine_that_is_written_is_read_again(machine: Machine) -> None:
     written = to_toml(machine)
