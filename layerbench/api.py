@@ -174,8 +174,7 @@ def run(
         scaling=scaling,
         layout=layout,
         dtype=dtype,
-        # A file by its whole path, because ranks may start elsewhere.
-        kernels=str(Path(kernels).resolve()) if kernels.endswith(".py") else kernels,
+        kernels=kernel.resolved(kernels),
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter=filter,
@@ -193,8 +192,6 @@ def run(
         seed=seed,
     )
     check(options)
-    if options.kernels != "auto":
-        kernel.named(options.kernels)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
         _check_memory(loaded, layers, options, cores)
         _check_kernels(layers, options, cores)

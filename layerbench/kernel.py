@@ -335,6 +335,20 @@ def named(name: str) -> Kernel:
     return _from_file(Path(name)) if name.endswith(".py") else registry()[name]
 
 
+def resolved(name: str) -> str:
+    """What ``--kernels`` names, as ranks that start elsewhere can use it: a file by its whole path.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name, or the file cannot be loaded.
+    """
+    if name == "auto":
+        return name
+    named(name)
+    return str(Path(name).resolve()) if name.endswith(".py") else name
+
+
 def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False) -> Kernel:
     """The kernel that will run a layer.
 

@@ -17,6 +17,7 @@ from layerbench.batch import walltime
 from layerbench.batch.schedulers.registry import SCHEDULERS
 from layerbench.batch.submission import Submission
 from layerbench.batch.system import System
+from layerbench.environment import usable_cores
 from layerbench.errors import StoreError, UsageError
 from layerbench.suite_format import printable, shown
 
@@ -64,6 +65,9 @@ def submission(asked: Asked) -> Submission:
     cores = asked.cores_per_node or system.cores_per_node
     if system.nodes is not None and max(asked.nodes) > system.nodes:
         raise UsageError(f"--nodes {max(asked.nodes)}: {system.name} has {system.nodes} nodes")
+    of_node = len(usable_cores()) if system.scheduler == "local" else system.cores_per_node
+    if of_node is not None and cores is not None and cores > of_node:
+        raise UsageError(f"--cores-per-node {cores}: a node of {system.name} has {of_node}")
     if cores is None and SCHEDULERS[system.scheduler].NEEDS_CORES:
         raise UsageError(
             f"--cores-per-node is missing: {system.scheduler} has to be told how many cores of a node to give, and "
@@ -173,6 +177,17 @@ def _word(text: str, option: str) -> str:
     return text
 
 
+def remarks(submission: Submission) -> list[str]:
+    """What may not have been meant, a line each."""
+    told = []
+    if submission.walltime is None and submission.system.scheduler != "local":
+        told.append("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
+    ranks, gpus = submission.ranks_per_node, submission.system.gpus_per_node
+    if gpus and ranks > gpus and ranks % gpus:
+        told.append(f"{ranks} ranks share the {gpus} GPUs of a node unevenly")
+    return told
+
+
 def continued(run: Path, walltime_text: str, account: str, queue: str) -> Submission:
     """What was submitted to a run folder, to be submitted again with other limits where these are given.
 
@@ -247,8 +262,14 @@ def check_names(run: Path) -> None:
         If the name of one is no text.
     """
     for path in (run.absolute(), Path.cwd()):
-        try:
-            str(path).encode()
-        except UnicodeEncodeError as error:
-            told = printable(str(path))
-            raise StoreError(f"{told}: a folder whose name is not UTF-8 cannot be named in a script") from error
+        if not is_text(str(path)):
+            raise StoreError(f"{printable(str(path))}: a folder whose name is not UTF-8 cannot be named in a script")
+
+
+def is_text(word: str) -> bool:
+    """Whether a word of the command line is UTF-8, and can be written into a script."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -209,9 +209,11 @@ def collect_command(
         from layerbench.report import print_summary
 
         loaded = api.load(run)
-        if loaded.records:
+        if not loaded.records:
+            click.echo(f"{run}: nothing was measured")
+        else:
             print_summary(loaded, console())
-        click.echo(f"records: {run}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run))}")
+            click.echo(f"records: {run}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run))}")
     followed = not no_wait and not quiet
     for name, verdict in collected.verdicts.items():
         if verdict.outcome == "done":

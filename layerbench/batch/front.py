@@ -24,20 +24,6 @@ from layerbench.suite_format import printable
 
 Say = Callable[[str], None]
 
-_AS_TYPED = (
-    "cache",
-    "dtype",
-    "kernels",
-    "layout",
-    "max_samples",
-    "max_time",
-    "network",
-    "oversubscribe",
-    "rel_error",
-    "scaling",
-    "seed",
-    "timeout",
-)
 _LIMITS = {"walltime", "account", "queue"}
 _ABOUT_SUBMITTING = {"dry_run", "scheduler_timeout", "resume"}
 
@@ -91,7 +77,7 @@ def submit(
 
 def _asked(options: dict[str, Any], given: set[str], passed: list[list[str]]) -> asking.Asked:
     for typed in sys.argv[1:]:
-        if not _is_text(typed):
+        if not asking.is_text(typed):
             raise UsageError(f"{printable(typed)}: is not UTF-8, and cannot be written into a script")
     if not options["system"]:
         raise UsageError("--system is missing: name one of layerbench systems, or the path of a .toml file")
@@ -121,30 +107,21 @@ def _asked(options: dict[str, Any], given: set[str], passed: list[list[str]]) ->
     )
 
 
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _check_run(options: dict[str, Any], submission: Submission) -> None:
     """Refuse what the job's run would refuse, before it waits in a queue for that."""
-    suite = suites.load(options["suite"])
-    api.check(
-        Options(
-            nodes=submission.counts,
-            batch=suite.batch if options["batch"] is None else options["batch"],
-            threads_per_rank=submission.threads or 1,
-            ranks_per_node=submission.ranks_per_node,
-            filter=options["filter_"] or "",
-            launcher=submission.launcher,
-            launcher_args=submission.launcher_args,
-            hosts=[],
-            **{name: options[name] for name in _AS_TYPED},
-        )
-    )
+    typed = {name: options[name] for name in Options.__struct_fields__ if name in options}
+    of_run = {
+        **typed,
+        "nodes": submission.counts,
+        "batch": suites.load(options["suite"]).batch if options["batch"] is None else options["batch"],
+        "filter": options["filter_"] or "",
+        "launcher": submission.launcher,
+        "launcher_args": submission.launcher_args,
+        "hosts": [],
+        "threads_per_rank": submission.threads or 1,
+        "ranks_per_node": submission.ranks_per_node,
+    }
+    api.check(Options(**of_run))
 
 
 def _new_folder(name: str) -> Path:
@@ -200,8 +177,8 @@ def _do(
             warn(f"not submitted; it would be by: {submitting.shown_command(run, submission, each.job)}")
     else:
         submitting.submit(run, submission, planned, say, timeout)
-    if submission.walltime is None and submission.system.scheduler != "local":
-        warn("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
+    for remark in asking.remarks(submission):
+        warn(remark)
     if not dry:
         say(f"follow it with: layerbench jobs; then: layerbench collect {shlex.quote(str(run))}")
 

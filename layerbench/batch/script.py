@@ -16,6 +16,9 @@ from layerbench.batch.system import System
 NOT_SHARED = 97
 """Exit code of a job that does not see the folders it needs."""
 
+NO_MODULES = 98
+"""Exit code of a job that could not load its modules."""
+
 TIME_UP = 124
 """Exit code of ``timeout`` where it had to end what it ran."""
 
@@ -35,6 +38,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         Where the run is started, so that relative paths among its options are as they were given.
     files
         The job's files, by their common path without an ending.
+    submitted_from
+        Names that the scheduler may give their folder, if it is submitted from there.
     run
         The run folder.
     options
@@ -50,6 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     workdir: Path
     files: Path
+    submitted_from: Sequence[str]
     run: Path
     options: Sequence[Sequence[str]]
     python: str
@@ -70,10 +76,14 @@ def render(job: Job) -> str:
             "# Written by layerbench submit.",
             "",
             f"run={quoted(str(job.run))}",
-            f"job={quoted(str(job.files))}  # and .sh, .log, .started, .exit",
+            f"job={quoted(str(job.files))}  # with .sh, .log, .started and .exit: the job's files",
             "",
-            "# Stop here if this machine does not see the folders. A script submitted by hand makes that of its job.",
-            f'[ "${{{scheduler.SUBMITTED_FROM}-}}" = "${{job%/*}}" ] || mkdir -p "${{job%/*}}"',
+            "# layerbench submit has made the folder of these files; a script submitted by hand makes it.",
+            f'case "${{{scheduler.SUBMITTED_FROM}-}}" in',
+            f"    {' | '.join(map(quoted, job.submitted_from))}) ;;",
+            '    *) mkdir -p "${job%/*}" ;;',
+            "esac",
+            "# Stop here if this machine does not see the folders.",
             f'cd {quoted(str(job.workdir))} && [ -d "${{job%/*}}" ] || {{',
             '    echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2',
             f"    exit {NOT_SHARED}",
@@ -81,9 +91,15 @@ def render(job: Job) -> str:
             'rm -f "$job.exit"',
             'hostname > "$job.started"',
             "",
+            "# The job's last act: whoever sees this file knows that it is over, and how it ended.",
+            "end() {",
+            '    echo "$1" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"',
+            '    exit "$1"',
+            "}",
+            "",
             *set_up,
             *([""] if set_up else []),
-            "set -u  # only now: what sites define for module uses variables that are not set",
+            "set -u  # not earlier: scripts behind module use variables that are not set",
             "",
             "# If there is a run already, only what it lacks is measured.",
             "resume=",
@@ -95,10 +111,7 @@ def render(job: Job) -> str:
             "trap 'kill -TERM \"$pid\"' TERM",
             'wait "$pid"; code=$?',
             'while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trapped signal ends wait early',
-            "",
-            "# Written last: it says that the run is over, and how it ended.",
-            'echo "$code" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"',
-            'exit "$code"',
+            'end "$code"',
             "",
         ]
     )
@@ -111,7 +124,7 @@ def _set_up(job: Job) -> list[str]:
         init = quoted(system.modules_init)
         lines.append(f"if [ -r {init} ]; then . {init}; fi")
     if system.modules:
-        lines.append(f"module load {' '.join(map(quoted, system.modules))}")
+        lines.append(f"module load {' '.join(map(quoted, system.modules))} || end {NO_MODULES}")
     if request.threads is not None:
         lines.append(f"export OMP_NUM_THREADS={request.threads}")
     lines += SCHEDULERS[system.scheduler].environment(request)

@@ -59,15 +59,18 @@ def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
         queue=submission.queue,
     )
     counts = ",".join(map(str, nodes))
-    own = submissions.folder(run) / f"nodes-{counts}" if submission.array else run
+    folder = submissions.folder(run)
+    own = folder / f"nodes-{counts}" if submission.array else run
     rendered = script.render(
         script.Job(
             request=request,
             system=system,
             what=f"Suite {submission.suite} on {counts} node{'s' if counts != '1' else ''} of {system.name}"
-            + (", one after another in this allocation." if len(nodes) > 1 else "."),
+            + (", one after another." if len(nodes) > 1 else "."),
             workdir=Path(submission.workdir),
             files=submissions.files(run, name),
+            # Some schedulers follow links.
+            submitted_from=list(dict.fromkeys((str(folder), str(folder.resolve())))),
             run=own,
             options=[*submission.options, ["--nodes", counts]],
             python=submission.python,

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from layerbench.batch import submission as submissions
-from layerbench.batch.script import NOT_SHARED, TIME_UP
+from layerbench.batch.script import NO_MODULES, NOT_SHARED, TIME_UP
 from layerbench.batch.status import ENDED, Status
 from layerbench.batch.submission import Job
 
@@ -106,6 +106,8 @@ def _of_exit_code(run: Path, job: Job, code: int, status: Status | None) -> Verd
         return Verdict("stopped", code, f"stopped before it was complete; {_go_on(run)}")
     if code == NOT_SHARED:
         return Verdict("failed", code, _not_shared(run))
+    if code == NO_MODULES:
+        return Verdict("failed", code, f"its modules could not be loaded: see {log}")
     if code in _NOT_STARTED:
         return Verdict("failed", code, f"layerbench could not be started there: see {log}")
     meaning = {1: "some records failed", 2: "it was asked for something wrong", 3: "nothing could run"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from layerbench import allocation, kernel, launch
 from layerbench.calibrate.probes import LAYERS
@@ -161,7 +160,7 @@ def request(
         batch=1,
         scaling="strong",
         dtype="fp32",
-        kernels=_kernels(kernels),
+        kernels=kernel.resolved(kernels),
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter="",
@@ -210,11 +209,3 @@ def _check_kernels(options: Options, asked: Sequence[DType]) -> None:
                 return
     if reason is not None:
         raise reason
-
-
-def _kernels(name: str) -> str:
-    """The kernel's name, checked; a file by its whole path, because ranks may start elsewhere."""
-    if name == "auto":
-        return name
-    kernel.named(name)
-    return str(Path(name).resolve()) if name.endswith(".py") else name

@@ -104,6 +104,7 @@ def make_site(folder: Path, family: str) -> Site:
     core.install(folder / "bin", family, FAMILIES[family])
     core.install(folder / "bin", "launchers", launchers.PROGRAMS)
     core.install(folder / "bin", "python", stand_in.PROGRAMS)
+    (folder / "bin" / "module").symlink_to("/bin/true")
     work = folder / "work"
     work.mkdir()
     for name, profile in PROFILES.items():

@@ -51,6 +51,9 @@ def stand_in(folder_: Path, program: str) -> dict[str, str]:
     path = folder_ / "bin" / "python"
     path.write_text(f"#!/bin/bash\n{program}\n")
     path.chmod(0o755)
+    module = path.with_name("module")
+    module.write_text('#!/bin/bash\n[ "$2" != missing ]\n')
+    module.chmod(0o755)
     return {**os.environ, "PATH": f"{folder_ / 'bin'}:{os.environ['PATH']}"}
 
 
@@ -156,6 +159,16 @@ def test_every_variable_and_module_of_a_profile_is_what_it_says(value: str, tmp_
     assert not list(tmp_path.rglob("pwned"))
 
 
+@pytest.mark.parametrize(("module", "code"), [("there", 0), ("missing", 98)])
+def test_nothing_is_run_without_the_modules_it_needs(module: str, code: int, tmp_path: Path) -> None:
+    environment = stand_in(tmp_path, "echo started")
+    system = System(name="odd", scheduler="local", launcher="auto", modules=[module])
+    path, one = written(tmp_path, system)  # type: ignore[arg-type]
+    done = bash(path, environment)
+    assert (done.returncode, "started" in done.stdout) == (code, code == 0)
+    assert files(tmp_path / "run", one.job).with_name(f"{one.job.name}.exit").read_text() == f"{code}\n"
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 17, 255])
 def test_it_ends_with_the_exit_code_of_the_run_and_writes_it_down(code: int, tmp_path: Path) -> None:
     path, one = written(tmp_path)
@@ -231,6 +244,18 @@ def test_a_folder_that_is_not_shared_is_said_at_once(tmp_path: Path) -> None:
     assert done.returncode == 97
     assert "not shared" in done.stderr
     assert "started" not in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_not_shared_is_not_made_under_its_other_name_either(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    path, _ = written(tmp_path, "torque", run=tmp_path / "link" / "run", launcher_args="")
+    elsewhere = path.rename(tmp_path / "elsewhere.sh")
+    shutil.rmtree(tmp_path / "run")
+    environment = {**stand_in(tmp_path, "echo started"), "PBS_NODEFILE": "nodes"}
+    for folder_ in (tmp_path / "link" / "run", tmp_path / "run"):
+        done = bash(elsewhere, {**environment, "PBS_O_WORKDIR": str(folder_ / "batch")})
+        assert done.returncode == 97
     assert not (tmp_path / "run").exists()
 
 

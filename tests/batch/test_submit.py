@@ -212,7 +212,7 @@ def test_a_dry_run_prints_what_would_be_submitted_and_touches_nothing(torque_sit
     done = site.submit("torque", *ARGUMENTS, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("#!/bin/bash\n")
-    assert done.stdout.endswith('exit "$code"\n')
+    assert done.stdout.endswith('end "$code"\n')
     assert "not submitted" in done.stderr
     assert sorted(site.folder.rglob("*")) == before
     assert not (site.state / "jobs.json").exists()
@@ -254,6 +254,8 @@ BAD = [
     (("--system", "local", "--launcher", "ssh"), ["--launcher"]),
     (("--system", "slurm", "--launcher", "jsrun"), ["--launcher jsrun", "job of slurm", "srun, mpiexec, auto, none"]),
     (("--system", "local", "--launcher", "srun"), ["--launcher srun", "job of local"]),
+    (("--system", "local", "--cores-per-node", "65537"), ["--cores-per-node 65537", "a node of local has"]),
+    (("--system", "delta", "--account", "a", "--cores-per-node", "65"), ["--cores-per-node 65", "delta has 64"]),
     (("--system", "local", "--batch", "0"), ["--batch", "not 0"]),
     (("--system", "local", "--kernels", "nosuch"), ["--kernels nosuch", "numpy"]),
     (("--system", "local", "--kernels", "nosuch.py"), ["--kernels nosuch.py", "no such file"]),
@@ -308,6 +310,15 @@ def test_a_job_without_walltime_is_remarked_on(tmp_path: Path) -> None:
         "no --walltime"
         not in call("submit", "--system", "slurm", "--walltime", "00:01:00", "--dry-run", cwd=tmp_path).stderr
     )
+
+
+def test_gpus_that_are_shared_unevenly_are_remarked_on(tmp_path: Path) -> None:
+    for ranks, remarked in (("4", False), ("5", True), ("8", False)):
+        done = call(
+            "submit", "--system", "delta", "--account", "a", "--ranks-per-node", ranks, "--dry-run", cwd=tmp_path
+        )
+        assert done.returncode == 0
+        assert ("5 ranks share the 4 GPUs of a node unevenly" in done.stderr) == remarked
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(torque_site: Site) -> None:

@@ -141,8 +141,8 @@ def test_they_are_listed_and_shown(own: Path, layerbench: Layerbench) -> None:
     assert "unknown entry" in listing.stdout
     rows = json.loads(layerbench("systems", "--format", "json").stdout)
     assert [row["name"] for row in rows] == [*systems.names(), "broken", "mine"]
-    shown = layerbench("systems", "perlmutter")
-    assert "MPICH_GPU_SUPPORT_ENABLED = 1" in shown.stdout
+    shown = layerbench("systems", "openpbs")
+    assert "HYDRA_RMK = user" in shown.stdout
     entries = json.loads(layerbench("systems", "perlmutter", "--format", "json").stdout)
     assert entries["gpus_per_node"] == 4
     assert_one_line(layerbench("systems", "broken"), "broken.toml", "unknown entry 'x'")

@@ -6,14 +6,18 @@
 #PBS -l walltime=00:30:00
 #PBS -j oe
 #PBS -o lb-ale-1a2b3c4d.log
-# Suite alexnet on 1,2,4,8 nodes of openpbs, one after another in this allocation.
+# Suite alexnet on 1,2,4,8 nodes of openpbs, one after another.
 # Written by layerbench submit.
 
 run=/scratch/me/runs/first
-job=/scratch/me/runs/first/batch/lb-ale-1a2b3c4d  # and .sh, .log, .started, .exit
+job=/scratch/me/runs/first/batch/lb-ale-1a2b3c4d  # with .sh, .log, .started and .exit: the job's files
 
-# Stop here if this machine does not see the folders. A script submitted by hand makes that of its job.
-[ "${PBS_O_WORKDIR-}" = "${job%/*}" ] || mkdir -p "${job%/*}"
+# layerbench submit has made the folder of these files; a script submitted by hand makes it.
+case "${PBS_O_WORKDIR-}" in
+    /scratch/me/runs/first/batch) ;;
+    *) mkdir -p "${job%/*}" ;;
+esac
+# Stop here if this machine does not see the folders.
 cd /home/me/project && [ -d "${job%/*}" ] || {
     echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2
     exit 97
@@ -21,11 +25,17 @@ cd /home/me/project && [ -d "${job%/*}" ] || {
 rm -f "$job.exit"
 hostname > "$job.started"
 
+# The job's last act: whoever sees this file knows that it is over, and how it ended.
+end() {
+    echo "$1" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"
+    exit "$1"
+}
+
 export OMP_NUM_THREADS=16
 export HYDRA_LAUNCHER=ssh
 export HYDRA_RMK=user
 
-set -u  # only now: what sites define for module uses variables that are not set
+set -u  # not earlier: scripts behind module use variables that are not set
 
 # If there is a run already, only what it lacks is measured.
 resume=
@@ -41,7 +51,4 @@ pid=$!
 trap 'kill -TERM "$pid"' TERM
 wait "$pid"; code=$?
 while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done  # a trapped signal ends wait early
-
-# Written last: it says that the run is over, and how it ended.
-echo "$code" > "$job.exit.new" && mv "$job.exit.new" "$job.exit"
-exit "$code"
+end "$code"
