@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerbench import allocation, environment, kernel, launch, plan, store, sweep
+from layerbench import allocation, environment, kernel, plan, store, sweep
 from layerbench import network as networks
 from layerbench import suite as suites
-from layerbench.allocation import Place
 from layerbench.errors import StoreError, UnavailableError, UsageError
-from layerbench.layers import DTYPES, AnyLayer, DType
+from layerbench.layers import AnyLayer, DType
 from layerbench.listener import Listener
+from layerbench.option_checks import check
 from layerbench.partition import global_batch, shares
-from layerbench.records import LAYOUT_OPTIONS, Cache, Layout, LayoutOption, Manifest, Options, Record, Scaling
+from layerbench.records import Cache, Layout, LayoutOption, Manifest, Options, Record, Scaling
 from layerbench.task import share_memory
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def run(
     if not all(isinstance(count, int) for count in nodes):
         raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
-    cores, threads_per_rank = _room(place, counts, ranks_per_node, threads_per_rank)
+    cores, threads_per_rank = plan.room(place, counts, ranks_per_node, threads_per_rank)
     options = Options(
         nodes=counts,
         batch=batch,
@@ -218,55 +218,6 @@ def run(
         planned = sweep.start(path, manifest, cores)
     sweep.execute(planned, listener)
     return load(path)
-
-
-def _room(place: Place, counts: Sequence[int], ranks_per_node: int, threads: int | None) -> tuple[int, int]:
-    """Cores of a machine that ranks run on, and threads of each rank, as asked for or of an equal share of them."""
-    if place.cores is None:
-        if threads is None:
-            raise UsageError(
-                f"--threads-per-rank is missing: nothing says how many cores the nodes have that {place.launcher} "
-                "starts ranks on"
-            )
-        return max(1, threads) * max(1, ranks_per_node), threads
-    machines = place.allocated or len(place.hosts)
-    default = plan.default_threads(counts, ranks_per_node, place.cores, machines)
-    return place.cores, default if threads is None else threads
-
-
-def check(options: Options) -> None:
-    """See that a run could be asked for this, wherever it will take place.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of its range, or a name means nothing; named as on the command line.
-    """
-    launch.split_arguments(options.launcher_args)
-    kernel.check_name(options.kernels)
-    if options.network != networks.HERE:
-        networks.load(options.network)
-    whole = {
-        "--batch": options.batch,
-        "--ranks-per-node": options.ranks_per_node,
-        "--threads-per-rank": options.threads_per_rank,
-        "--max-samples": options.max_samples,
-        "--nodes": min(options.nodes, default=0),
-    }
-    for option, value in whole.items():
-        if not 1 <= value < 2**31:
-            raise UsageError(f"{option} must be a whole number from 1 to {2**31 - 1}, not {value}")
-    for option, seconds in {"--max-time": options.max_time, "--timeout": options.timeout}.items():
-        if not 0 < seconds < float("inf"):
-            raise UsageError(f"{option} must be a number of seconds above 0, not {seconds:g}")
-    if not 0 < options.rel_error < 1:
-        raise UsageError(f"--rel-error must lie between 0 and 1 (0.01 is 1 %), not {options.rel_error:g}")
-    if options.layout not in LAYOUT_OPTIONS:
-        raise UsageError(f"--layout {options.layout}: unknown; known are {', '.join(LAYOUT_OPTIONS)}")
-    if options.dtype not in DTYPES:
-        raise UsageError(f"--dtype {options.dtype}: unknown; known are {', '.join(DTYPES)}")
-    if not 0 <= options.seed < 2**63:
-        raise UsageError(f"--seed must be a whole number from 0 to 2^63 - 1, not {options.seed}")
 
 
 def _check_memory(loaded: suites.Suite, layers: Sequence[AnyLayer], options: Options, cores: int) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from layerbench.allocation import Place
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.launch import MEND_MPI, World
 from layerbench.network import HERE
@@ -60,6 +61,26 @@ def default_threads(nodes: Sequence[int], ranks_per_node: int, cores: int, machi
         return 1
     room = max(fitting) if len(fitting) == len(nodes) else max(2, *fitting)
     return max(1, cores // room)
+
+
+def room(place: Place, counts: Sequence[int], ranks_per_node: int, threads: int | None) -> tuple[int, int]:
+    """Cores of a machine that ranks run on, and threads of each rank, as asked for or of an equal share of them.
+
+    Raises
+    ------
+    UsageError
+        If nothing says how many cores there are.
+    """
+    if place.cores is None:
+        if threads is None:
+            raise UsageError(
+                f"--threads-per-rank is missing: nothing says how many cores the nodes have that {place.launcher} "
+                "starts ranks on"
+            )
+        return max(1, threads) * max(1, ranks_per_node), threads
+    machines = place.allocated or len(place.hosts)
+    default = default_threads(counts, ranks_per_node, place.cores, machines)
+    return place.cores, default if threads is None else threads
 
 
 def counts(options: Options, cores: int) -> list[Count]:

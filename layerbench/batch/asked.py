@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from layerbench.batch import submission as submissions
 from layerbench.batch import system as systems
 from layerbench.batch import walltime
 from layerbench.batch.schedulers.registry import SCHEDULERS
+from layerbench.batch.shell import argument
 from layerbench.batch.submission import Submission
 from layerbench.batch.system import System
 from layerbench.environment import usable_cores
@@ -182,7 +182,7 @@ def remarks(submission: Submission) -> list[str]:
     told = []
     if submission.walltime is None and submission.system.scheduler != "local":
         told.append("no --walltime: the scheduler's own default holds, and the run is not told before its time is up")
-    ranks, gpus = submission.ranks_per_node, submission.system.gpus_per_node
+    ranks, gpus = submission.ranks_per_node, submission.system.gpus_of(submission.queue)
     if gpus and ranks > gpus and ranks % gpus:
         told.append(f"{ranks} ranks share the {gpus} GPUs of a node unevenly")
     return told
@@ -229,8 +229,8 @@ def same(run: Path, old: Submission, new: Submission) -> Submission:
         differences.append("the folder it was submitted from")
     if differences:
         raise StoreError(
-            f"{run} was submitted with other options, and cannot be gone on with: {', '.join(differences)} differ; "
-            f"name another --output, or use --resume {shlex.quote(str(run))}"
+            f"{printable(str(run))} was submitted with other options, and cannot be gone on with: "
+            f"{', '.join(differences)} differ; name another --output, or use --resume {argument(run)}"
         )
     return msgspec.structs.replace(old, walltime=new.walltime, account=new.account, queue=new.queue)
 
@@ -250,7 +250,7 @@ def check_output(run: Path) -> None:
     except (OSError, ValueError) as error:
         raise StoreError(f"--output {printable(str(run))}: {error}") from error
     if taken:
-        raise StoreError(f"{run} is not empty and holds no run: name an --output that is new or empty")
+        raise StoreError(f"{printable(str(run))} is not empty and holds no run: name an --output that is new or empty")
 
 
 def check_names(run: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,11 +13,16 @@ from layerbench.batch import submission as submissions
 from layerbench.batch.execute import TIMEOUT
 from layerbench.batch.follow import Look, look, wait
 from layerbench.batch.merge import merge
+from layerbench.batch.shell import argument
 from layerbench.batch.verdict import OVER, Verdict
 from layerbench.errors import StoreError
+from layerbench.suite_format import printable
 
 NOT_OVER = 4
 """Exit code where some job is still to come."""
+
+_MOST = 255
+"""What a process can end with."""
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,34 +58,56 @@ def collect(
     else:
         seen = look(run, names, answer_timeout)
     notes = [f"the scheduler does not answer: {seen.silence}"] if seen.silence else []
-    left_out = [nodes for nodes in submission.parts() if nodes not in [job.nodes for job in submission.latest()]]
+    latest = submission.latest()
+    left_out = [nodes for nodes in submission.parts() if nodes not in [job.nodes for job in latest]]
     for nodes in left_out:
         counts = ",".join(map(str, nodes))
         notes.append(
-            f"nothing was submitted for {counts} nodes; go on with: layerbench submit --resume {shlex.quote(str(run))}"
+            f"nothing was submitted for {counts} nodes; go on with: layerbench submit --resume {argument(run)}"
         )
-    if submission.array:
-        try:
-            notes += merge(run, [Path(job.run) for job in submission.latest()], submission.command)
-        except StoreError:
-            if _all_done(seen) or (run / store.MANIFEST).exists():
-                raise
-    readable = (run / store.MANIFEST).exists()
-    if _all_done(seen) and not readable:
-        raise StoreError(
-            f"the jobs ended well and {run} holds no run: it is another folder where they ran; name an --output that "
-            "all nodes share"
+    # Of an array they are where the run folder is now, wherever it was when they were submitted.
+    own = {job.name: submissions.folder(run) / Path(job.run).name if submission.array else run for job in latest}
+    measured = [name for name, path in own.items() if _holds_run(path)]
+    if submission.array and measured:
+        notes += merge(run, list(own.values()), submission.command, whole=not left_out)
+    lost = [name for name in own if _done(seen, name) and name not in measured]
+    if lost:
+        told = (
+            f"{', '.join(lost)} ended well and {printable(str(own[lost[0]]))} holds no run: it is another folder where "
+            "they ran; name an --output that all nodes share"
         )
-    worst = max((code_of(verdict) for verdict in seen.verdicts.values()), default=0)
-    return Collected(verdicts=seen.verdicts, exit_code=max(worst, int(bool(left_out))), readable=readable, notes=notes)
+        if not measured:
+            raise StoreError(told)
+        notes.append(told)
+    worst = worst_of(list(seen.verdicts.values()))
+    return Collected(
+        verdicts=seen.verdicts,
+        exit_code=max(worst, int(bool(left_out or lost))),
+        readable=_holds_run(run),
+        notes=notes,
+    )
 
 
-def _all_done(seen: Look) -> bool:
-    return all(verdict.outcome == "done" for verdict in seen.verdicts.values())
+def _done(seen: Look, name: str) -> bool:
+    return name in seen.verdicts and seen.verdicts[name].outcome == "done"
 
 
-def code_of(verdict: Verdict) -> int:
-    """A job's exit code, or that it is still to come."""
-    if verdict.outcome not in OVER:
+def _holds_run(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        # As where a job's traces are looked for: what network file systems remember may be old.
+        list(path.iterdir())
+    return (path / store.MANIFEST).exists()
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> int:
+    """The exit code of the worst of some jobs, or that one of them is still to come."""
+    if any(verdict.outcome not in OVER for verdict in verdicts):
         return NOT_OVER
-    return 0 if verdict.outcome == "done" else verdict.exit_code or 1
+    return max((_code(verdict) for verdict in verdicts), default=0)
+
+
+def _code(verdict: Verdict) -> int:
+    if verdict.outcome == "done":
+        return 0
+    code = verdict.exit_code or 0
+    return code if 0 < code <= _MOST else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,8 @@ def _warn(line: str) -> None:
 def jobs_command(jobs: tuple[str, ...], format_: str, scheduler_timeout: float) -> None:
     """List what was submitted from here, its state, and where its results are.
 
-    Looks into runs/ and at what was submitted to folders elsewhere; or at JOBS alone: run folders, names or ids.
+    Looks into runs/ and at what was submitted to folders elsewhere; or at JOBS alone: run folders, names or ids. What
+    to do about a job that did not end well is said for a week, and then where it is named.
     """
     import json
 
@@ -142,7 +142,7 @@ def jobs_command(jobs: tuple[str, ...], format_: str, scheduler_timeout: float) 
         return
     console().print(tables.jobs_table(rows))
     for row in rows:
-        if row["note"]:
+        if row["note"] and (jobs or tables.is_news(row)):
             click.echo(f"{row['name']}: {row['note']}")
 
 
@@ -184,8 +184,9 @@ def collect_command(
     4 some are not over.
     """
     from layerbench.batch import front
-    from layerbench.batch.collect import collect
+    from layerbench.batch.collect import NOT_OVER, collect
     from layerbench.batch.verdict import OVER
+    from layerbench.suite_format import printable
 
     def say(line: str) -> None:
         if not quiet:
@@ -204,16 +205,20 @@ def collect_command(
         )
     for note in collected.notes:
         _warn(note)
-    if collected.readable and not quiet:
-        from layerbench import api
+    if not collected.readable and not quiet:
+        click.echo(f"{printable(str(run))}: nothing was measured{' yet' if collected.exit_code == NOT_OVER else ''}")
+    elif not quiet:
+        from layerbench import api, store
+        from layerbench.batch.shell import argument
         from layerbench.report import print_summary
 
         loaded = api.load(run)
         if not loaded.records:
-            click.echo(f"{run}: nothing was measured")
+            click.echo(f"{printable(str(run))}: nothing was measured")
         else:
             print_summary(loaded, console())
-            click.echo(f"records: {run}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run))}")
+            kept = printable(str(run / store.RECORDS))
+            click.echo(f"records: {kept}; draw them with: layerbench report {argument(run)}")
     followed = not no_wait and not quiet
     for name, verdict in collected.verdicts.items():
         if verdict.outcome == "done":
@@ -232,16 +237,26 @@ def collect_command(
 @_timeout
 @one_line
 def cancel_command(jobs: tuple[str, ...], forget: bool, scheduler_timeout: float) -> None:
-    """End jobs that wait or run; JOBS are run folders, names or ids. What was measured is kept."""
+    """End jobs that wait or run; JOBS are run folders, names or ids. What was measured is kept.
+
+    Exit codes: 0 all are over or have been told to end, 2 wrong use, or some may go on: all others have been told.
+    """
     from layerbench.batch import submission
     from layerbench.batch.cancel import cancel, drop
+    from layerbench.errors import SchedulerError
 
+    failed: list[str] = []
     with signals_raise(KEPT):
         for run, names in submission.choose(jobs):
             if forget:
-                drop(run, names, click.echo)
-            else:
+                drop(run, names, click.echo, scheduler_timeout)
+                continue
+            try:
                 cancel(run, names, click.echo, scheduler_timeout)
+            except SchedulerError as error:
+                failed.append(str(error))
+    if failed:
+        raise SchedulerError("; ".join(dict.fromkeys(failed)))
 
 
 @click.command(name="systems")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -51,30 +52,44 @@ def look(run: Path, names: Sequence[str], timeout: float = TIMEOUT, *, keep: boo
     submission = submissions.load(run)
     scheduler = SCHEDULERS[submission.system.scheduler]
     jobs = [job for job in submission.jobs if job.name in names]
-    silence, hopeless = "", False
+    silence, hopeless, hangs = "", False, False
     found: dict[str, Verdict] = {}
     for job in jobs:
+        status = job.last if job.last is not None and job.last.state in ENDED else None
+        answered = status is not None
+        started = verdicts.traces(run, job).started
+        if not answered and not hangs:
+            begin = time.monotonic()
+            try:
+                if not job.id:
+                    job = recovered(run, job, scheduler, timeout, keep=keep)  # noqa: PLW2901
+                status = _status(job, scheduler, timeout) if job.id else None
+                answered = True
+            except SchedulerError as error:
+                silence = silence or str(error)
+                hopeless = hopeless or not isinstance(error, NoAnswerError)
+                # What took all of our patience for one job would take it for each of the others.
+                hangs = time.monotonic() - begin >= timeout
+        # Only now: the job may have ended while the scheduler was asked.
         left = verdicts.traces(run, job)
-        status: Status | None = None
-        try:
-            if not job.id:
-                job = recovered(run, job, scheduler, timeout, keep=keep)  # noqa: PLW2901
-            status = _status(job, scheduler, timeout) if job.id else None
-        except SchedulerError as error:
-            silence = silence or str(error)
-            hopeless = hopeless or not isinstance(error, NoAnswerError)
-            found[job.name] = verdicts.of(run, job, None, left) if job.id else verdicts.without_id(run, job, left)
-            continue
         if not job.id:
-            found[job.name] = verdicts.without_id(run, job, left, asked=True)
+            found[job.name] = verdicts.without_id(run, job, left, asked=answered and left.started == started)
             continue
-        # Looked for again: the job may have ended while the scheduler was asked.
-        left = verdicts.traces(run, job)
         last = _worth_keeping(status, left)
         if keep and last is not None and last != job.last:
-            submissions.keep(run, msgspec.structs.replace(job, last=last))
+            update(run, job, last=last)
         found[job.name] = verdicts.of(run, job, status, left)
     return Look(found, silence, hopeless)
+
+
+def update(run: Path, job: Job, **news: Any) -> Job:
+    """Keep what is new of a job, and nothing else: since it was read it may have been cancelled, or forgotten."""
+    with submissions.locked(run):
+        submission = submissions.load(run)
+        for other in submission.jobs:
+            if other.name == job.name:
+                submissions.save(run, submission.with_job(msgspec.structs.replace(other, **news)))
+    return msgspec.structs.replace(job, **news)
 
 
 def _worth_keeping(status: Status | None, left: verdicts.Traces) -> Status | None:
@@ -103,15 +118,10 @@ def recovered(run: Path, job: Job, scheduler: Scheduler, timeout: float = TIMEOU
     ids = scheduler.parse_found(ask(scheduler.find_command(job.name), timeout=timeout))
     if not ids:
         return job
-    job = msgspec.structs.replace(job, id=ids[-1])
-    if keep:
-        submissions.keep(run, job)
-    return job
+    return update(run, job, id=ids[-1]) if keep else msgspec.structs.replace(job, id=ids[-1])
 
 
 def _status(job: Job, scheduler: Scheduler, timeout: float) -> Status:
-    if job.last is not None and job.last.state in ENDED:
-        return job.last
     told: dict[str, Status] = {}
     for command in scheduler.status_commands([job.id]):
         told |= scheduler.parse_status([job.id], ask(command, timeout=timeout))
@@ -171,14 +181,17 @@ def wait(
             say("the scheduler answers again")
         silent = bool(seen.silence)
         now = time.monotonic()
-        if all(_settled(name, verdict, over_since, now, lag) for name, verdict in seen.verdicts.items()):
+        unsettled = [
+            verdict for name, verdict in seen.verdicts.items() if not _settled(name, verdict, over_since, now, lag)
+        ]
+        if not unsettled:
             return seen
         if seen.hopeless:
             raise SchedulerError(seen.silence)
         left = float("inf") if timeout is None else begin + timeout - now
         if left <= 0:
             return seen
-        waiting_for_files = any(verdict.outcome in OVER for verdict in seen.verdicts.values())
+        waiting_for_files = any(verdict.outcome in OVER for verdict in unsettled)
         pause = interval if changed else min(LONGEST_INTERVAL, pause * _SLOWER)
         time.sleep(min(pause, left, max(0.1, lag / 4) if waiting_for_files else pause))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -15,9 +14,11 @@ from layerbench.batch import asked as asking
 from layerbench.batch import submission as submissions
 from layerbench.batch import submit as submitting
 from layerbench.batch.follow import Look, look
+from layerbench.batch.shell import argument
 from layerbench.batch.submission import Submission
 from layerbench.batch.verdict import OVER
 from layerbench.errors import StoreError, UsageError
+from layerbench.option_checks import check
 from layerbench.plan import parse_nodes
 from layerbench.records import Options
 from layerbench.suite_format import printable
@@ -121,7 +122,7 @@ def _check_run(options: dict[str, Any], submission: Submission) -> None:
         "threads_per_rank": submission.threads or 1,
         "ranks_per_node": submission.ranks_per_node,
     }
-    api.check(Options(**of_run))
+    check(Options(**of_run))
 
 
 def _new_folder(name: str) -> Path:
@@ -157,10 +158,9 @@ def _again(run: Path, submission: Submission, dry: bool, timeout: float, say: Sa
                 f"layerbench cancel {job.name}"
             )
     if not parts:
-        raise UsageError(
-            f"{run}: every job has ended well, there is nothing to go on with; see layerbench report "
-            f"{shlex.quote(str(run))}"
-        )
+        name = printable(str(run))
+        warn(f"{name}: every job has ended well, nothing is missing; draw it with: layerbench report {argument(run)}")
+        return
     _do(run, submission, parts, dry, timeout, say, warn)
 
 
@@ -175,12 +175,13 @@ def _do(
                 warn(f"script {number} of {len(planned)}:")
             say(each.script.removesuffix("\n"))
             warn(f"not submitted; it would be by: {submitting.shown_command(run, submission, each.job)}")
+        warn("a job's name ends in digits that are new each time, so that no other job has it")
     else:
         submitting.submit(run, submission, planned, say, timeout)
     for remark in asking.remarks(submission):
         warn(remark)
     if not dry:
-        say(f"follow it with: layerbench jobs; then: layerbench collect {shlex.quote(str(run))}")
+        say(f"follow it with: layerbench jobs; then: layerbench collect {argument(run)}")
 
 
 def look_at(wanted: Sequence[str], timeout: float, warn: Say) -> list[tuple[Path, Look]]:

@@ -22,7 +22,7 @@ _OWN = ("nodes", "timeout", "hosts", "allocated")
 """Options in which runs that are merged may differ."""
 
 
-def merge(target: Path, parts: Sequence[Path], command: str) -> list[str]:
+def merge(target: Path, parts: Sequence[Path], command: str, *, whole: bool = True) -> list[str]:
     """Merge runs into one.
 
     Parameters
@@ -33,6 +33,9 @@ def merge(target: Path, parts: Sequence[Path], command: str) -> list[str]:
         Run folders of the same suite and options but for node counts; of which none is there yet, none is merged.
     command
         What made them, for the manifest.
+    whole
+        Whether these are all the parts that there will be. The merged run is complete only if they are, and all of
+        them are there and complete.
 
     Returns
     -------
@@ -54,6 +57,8 @@ def merge(target: Path, parts: Sequence[Path], command: str) -> list[str]:
         _check(first, other)
         notes += _of_machines(first, other)
     manifest = _manifest([run.manifest for run in runs], command)
+    if manifest.outcome == "complete" and not (whole and len(there) == len(parts)):
+        manifest = msgspec.structs.replace(manifest, outcome="running", end="")
     if (target / store.MANIFEST).exists():
         _check(StoredRun(target, store.load_manifest(target), []), first)
     else:

@@ -22,6 +22,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         Seconds (None: the scheduler's default), and how long before their end the run is asked to stop.
     account, queue
         Empty: the scheduler's default.
+    own_log
+        The script opens its log itself, because the scheduler cannot.
     """
 
     name: str
@@ -35,8 +37,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     warning: int = 0
     account: str = ""
     queue: str = ""
+    own_log: bool = False
 
     @property
     def log(self) -> str:
-        """The file that takes what the job prints, in the folder that it is submitted from."""
-        return f"{self.name}.log"
+        """The file to which the scheduler writes what the job prints, in the folder that it is submitted from."""
+        return "/dev/null" if self.own_log else f"{self.name}.log"

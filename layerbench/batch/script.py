@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,7 @@ def render(job: Job) -> str:
             '    echo "${job%/*} or the folder it was submitted from is not shared with $(hostname)" >&2',
             f"    exit {NOT_SHARED}",
             "}",
+            *_log(job),
             'rm -f "$job.exit"',
             'hostname > "$job.started"',
             "",
@@ -115,6 +117,13 @@ def render(job: Job) -> str:
             "",
         ]
     )
+
+
+def _log(job: Job) -> list[str]:
+    if not job.request.own_log:
+        return []
+    signs = " and ".join(SCHEDULERS[job.system.scheduler].EXPANDS)
+    return [f'exec >> "$job.log" 2>&1  # not opened by the scheduler, which reads {signs} in a folder as its own signs']
 
 
 def _set_up(job: Job) -> list[str]:
@@ -178,6 +187,14 @@ def _placement(job: Job) -> list[list[str]]:
     if job.system.wrapper and job.launcher not in ("mpiexec", "auto", "none"):
         # Behind the launcher's own arguments, and so before the command of each rank.
         arguments = f"{arguments} {job.system.wrapper}".strip()
-    if arguments:
+    if arguments := f"{_gpu_share(job, arguments)} {arguments}".strip():
         options.append(["--launcher-args", arguments])
     return options
+
+
+def _gpu_share(job: Job, arguments: str) -> str:
+    """GPUs of each rank, for launchers that give none unless they are asked, and a profile that does not ask."""
+    share = job.request.gpus_per_node // job.request.ranks_per_node
+    asked = any(re.match(r"-g|--gpu", word) for word in shlex.split(arguments))
+    gives_none = job.launcher in ("jsrun", "flux") and job.system.gpu_request == "default"
+    return f"-g {share}" if gives_none and share and not asked else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 
 def quoted(text: str) -> str:
@@ -29,6 +30,11 @@ def quoted(text: str) -> str:
         for letter in text
     )
     return f"$'{escaped}'"
+
+
+def argument(path: Path) -> str:
+    """A path as it can be typed behind a command, which would take one that begins with a hyphen for an option."""
+    return quoted(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def commented(text: str) -> str:

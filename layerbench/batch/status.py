@@ -7,8 +7,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from layerbench.suite_format import printable
+
 State: TypeAlias = Literal["pending", "running", "done", "failed", "cancelled", "timeout", "unknown"]
 """``unknown``: the scheduler has no such job, or no longer."""
+
+_MOST = 400
+"""Characters of what a command said that are told: it may be a page of a web server."""
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled", "timeout")
 
@@ -31,8 +36,10 @@ class Answer:
 
     @property
     def told(self) -> str:
-        """What it said, on one line: of errors, else of anything."""
-        return " ".join((self.stderr.strip() or self.stdout.strip() or f"nothing, and exit code {self.code}").split())
+        """What it said, on one line that is not too long: of errors, else of anything."""
+        said = self.stderr.strip() or self.stdout.strip() or f"nothing, and exit code {self.code}"
+        line = printable(" ".join(said.split()))
+        return line if len(line) <= _MOST else f"{line[:_MOST]} ..."
 
 
 def of_exit_code(code: int, reason: str = "") -> Status:

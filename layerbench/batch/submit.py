@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,10 @@ from layerbench.batch import submission as submissions
 from layerbench.batch.execute import ask
 from layerbench.batch.follow import recovered
 from layerbench.batch.request import Request
+from layerbench.batch.schedulers.protocol import Scheduler
 from layerbench.batch.schedulers.registry import SCHEDULERS
+from layerbench.batch.shell import argument, quoted
+from layerbench.batch.status import Answer
 from layerbench.batch.submission import Job, Submission
 from layerbench.errors import NoAnswerError, SchedulerError, StoreError
 
@@ -25,7 +27,7 @@ WARNING = 120
 SUFFIX_BYTES = 4
 """Of what makes a job's name its own; hexadecimal, twice as many characters."""
 
-
+_MINUTE = 60
 _LEAST_LABEL = "lb"
 
 
@@ -43,23 +45,27 @@ def plan(run: Path, submission: Submission, parts: Sequence[list[int]]) -> list[
 
 def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
     system = submission.system
+    if submission.launcher not in ("auto", "none"):
+        # Some schedulers are asked for nodes in the words of what starts ranks on them.
+        system = msgspec.structs.replace(system, launcher=submission.launcher)
     scheduler = SCHEDULERS[system.scheduler]
+    folder = submissions.folder(run)
     name = unique_name(submission.label, f"-n{nodes[0]}" if submission.array else "", scheduler.LONGEST_NAME)
     request = Request(
         name=name,
         nodes=max(nodes),
         ranks_per_node=submission.ranks_per_node,
         threads=submission.threads,
-        hardware_threads=submission.system.hardware_threads,
+        hardware_threads=system.hardware_threads,
         cores_per_node=submission.cores_per_node,
-        gpus_per_node=system.gpus_per_node,
+        gpus_per_node=system.gpus_of(submission.queue),
         walltime=submission.walltime,
-        warning=min(WARNING, submission.walltime // 4) if submission.walltime else 0,
+        warning=_warning(submission.walltime or 0),
         account=submission.account,
         queue=submission.queue,
+        own_log=any(sign in str(each) for sign in scheduler.EXPANDS for each in (folder, folder.resolve())),
     )
     counts = ",".join(map(str, nodes))
-    folder = submissions.folder(run)
     own = folder / f"nodes-{counts}" if submission.array else run
     rendered = script.render(
         script.Job(
@@ -88,6 +94,12 @@ def _planned(run: Path, submission: Submission, nodes: list[int]) -> Planned:
     return Planned(job=job, script=rendered)
 
 
+def _warning(walltime: int) -> int:
+    """Seconds before its end at which a run is asked to stop: whole minutes if any, as some schedulers count them."""
+    seconds = min(WARNING, walltime // 4)
+    return seconds - seconds % _MINUTE if seconds >= _MINUTE else seconds
+
+
 def unique_name(label: str, tail: str, longest: int) -> str:
     """A job's name: the label as far as there is room, what tells the submission's jobs apart, and a random number."""
     suffix = f"-{secrets.token_hex(SUFFIX_BYTES)}"
@@ -99,8 +111,8 @@ def unique_name(label: str, tail: str, longest: int) -> str:
 
 def shown_command(run: Path, submission: Submission, job: Job) -> str:
     """How a job is submitted, as it could be typed."""
-    reads = f" < {shlex.quote(job.name + '.sh')}" if SCHEDULERS[submission.system.scheduler].SCRIPT_ON_STDIN else ""
-    return f"cd {shlex.quote(str(submissions.folder(run.absolute())))} && {shlex.join(job.command)}{reads}"
+    reads = f" < {job.name}.sh" if SCHEDULERS[submission.system.scheduler].SCRIPT_ON_STDIN else ""
+    return f"cd {argument(submissions.folder(run.absolute()))} && {' '.join(map(quoted, job.command))}{reads}"
 
 
 def submit(
@@ -175,6 +187,12 @@ def _write(run: Path, submission: Submission, planned: Sequence[Planned]) -> Non
         submissions.save(run, submission)
 
 
+def _silence(scheduler: Scheduler, answer: Answer) -> str:
+    """The line of an answer that tells that it is not the scheduler's own; empty if there is none."""
+    lines = [line.strip() for line in (answer.stderr + answer.stdout).splitlines()]
+    return next((line for line in reversed(lines) if scheduler.UNREACHABLE.search(line)), "")
+
+
 def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> Job:
     """Submit one job; returns it with its id."""
     scheduler = SCHEDULERS[submission.system.scheduler]
@@ -185,6 +203,7 @@ def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> J
     try:
         answer = ask(job.command, timeout=timeout, folder=folder, script=source)
         refused = answer.code != 0
+        silence = _silence(scheduler, answer) if refused else ""
         told = (
             f"{program} refused it: {answer.told}"
             if refused
@@ -192,7 +211,10 @@ def _submitted(run: Path, submission: Submission, job: Job, timeout: float) -> J
         )
         found = None if refused else scheduler.parse_job_id(answer.stdout)
     except NoAnswerError as error:
-        told, found = str(error), None
+        told, found, silence = str(error), None, ""
+    if silence:
+        # Asking for the job would get the same answer.
+        raise NoAnswerError(f"{submission.system.scheduler} cannot be reached: {silence}")
     if found is not None:
         job = msgspec.structs.replace(job, id=found)
         submissions.keep(run, job)

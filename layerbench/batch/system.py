@@ -46,6 +46,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         Whether the scheduler refuses jobs without.
     walltime_default, walltime_most, queue_walltime_most
         As ``hours:minutes:seconds``; the last by queue.
+    queue_gpus_per_node
+        By queue, where its nodes have more GPUs or fewer.
     modules_init, modules
         What defines ``module`` where a job does not have it, and modules to load.
     environment
@@ -81,6 +83,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     walltime_default: str = ""
     walltime_most: str = ""
     queue_walltime_most: dict[str, str] = {}
+    queue_gpus_per_node: dict[str, int] = {}
     modules_init: str = ""
     modules: list[str] = []
     environment: dict[str, str] = {}
@@ -90,6 +93,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     python: str = ""
     wrapper: str = ""
     directives: list[str] = []
+
+    def gpus_of(self, queue: str) -> int:
+        """GPUs of a node of a queue."""
+        return self.queue_gpus_per_node.get(queue, self.gpus_per_node)
 
 
 def names() -> list[str]:

@@ -22,11 +22,14 @@ from layerbench.batch.system import System
 from layerbench.errors import UsageError
 from layerbench.suite_format import MAX_FILE_BYTES, did_you_mean, printable, shown
 
-_LEAST = {"gpus_per_node": 0}
+_LEAST = {"gpus_per_node": 0, "queue_gpus_per_node": 0}
 _MOST = 10_000_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_THE_SCRIPT = ("run", "job")
+"""Variables that a job script has itself."""
+
 _DIRECTIVE_WORD = re.compile(r"[^\s\"'`\\$;#]*")
 _IN_DIRECTIVES = ("feature", "memory", "queue")
 
@@ -65,7 +68,10 @@ def parse(content: bytes, name: str, where: str) -> System:
     for entry in ("scheduler", "launcher"):
         if entry not in table:
             raise UsageError(f"{where}: {entry}: is missing; expected one of {', '.join(get_args(types[entry]))}")
-    system = System(name=name, **{entry: _value(table[entry], types[entry], f"{where}: {entry}") for entry in table})
+    values = {
+        entry: _value(value, types[entry], f"{where}: {entry}", _LEAST.get(entry, 1)) for entry, value in table.items()
+    }
+    system = System(name=name, **values)
     _check(system, table, where)
     return system
 
@@ -74,8 +80,8 @@ def _entries() -> list[str]:
     return [field.name for field in msgspec.structs.fields(System) if field.name != "name"]
 
 
-def _value(value: object, wanted: Any, where: str) -> Any:
-    """An entry's value, of the type its field declares."""
+def _value(value: object, wanted: Any, where: str, least: int) -> Any:
+    """An entry's value, of the type its field declares; ``least`` if that is a number."""
     if get_origin(wanted) is Literal:
         known = get_args(wanted)
         if value not in known:
@@ -89,7 +95,6 @@ def _value(value: object, wanted: Any, where: str) -> Any:
             raise UsageError(f"{where}: expected true or false, not {shown(value)}")
         return value
     if wanted is int:
-        least = _LEAST.get(where.rpartition(": ")[2], 1)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
             raise UsageError(f"{where}: expected a whole number from {least} to {_MOST}, not {shown(value)}")
         return value
@@ -99,9 +104,11 @@ def _value(value: object, wanted: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{where}: expected a list of texts, not {shown(value)}")
         return [_text(one, f"{where}: entry {number}") for number, one in enumerate(value, start=1)]
+    _, kind = get_args(wanted)
     if not isinstance(value, dict):
-        raise UsageError(f'{where}: expected a table of name = "text", not {shown(value)}')
-    return {key: _text(one, f"{where}: {printable(key)}") for key, one in value.items()}
+        expected = "number" if kind is int else '"text"'
+        raise UsageError(f"{where}: expected a table of name = {expected}, not {shown(value)}")
+    return {key: _value(one, kind, f"{where}: {printable(key)}", least) for key, one in value.items()}
 
 
 def _text(value: object, where: str) -> str:
@@ -144,6 +151,8 @@ def _check(system: System, table: dict[str, Any], where: str) -> None:
     for variable in system.environment:
         if not _VARIABLE.fullmatch(variable):
             raise UsageError(f"{where}: environment: {shown(variable)} is no variable's name")
+        if variable in _OF_THE_SCRIPT:
+            raise UsageError(f"{where}: environment: {variable} is a variable of the job script itself; name another")
     times = {"walltime_default": system.walltime_default, "walltime_most": system.walltime_most}
     seconds = {entry: walltime.parse(text, f"{where}: {entry}") for entry, text in times.items() if text}
     for queue, text in system.queue_walltime_most.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from rich.text import Text
 from layerbench.batch import submission as submissions
 from layerbench.batch.follow import Look
 from layerbench.batch.system import System
+from layerbench.batch.verdict import OVER
 from layerbench.errors import UsageError
 
 
@@ -102,6 +105,20 @@ def jobs_table(rows: Sequence[dict[str, Any]]) -> Table:
         nodes = ",".join(map(str, row["nodes"]))
         table.add_row(*map(Text, (row["name"], row["id"], row["system"], nodes, row["state"], row["run"])))
     return table
+
+
+_NEWS = 7 * 24 * 3600.0
+"""Seconds for which what to do about a job that is over is said without being asked for."""
+
+
+def is_news(row: dict[str, Any]) -> bool:
+    """Whether the note on a job is of use to who looks at all jobs: it is not over, or only since a week."""
+    newest = 0.0
+    with contextlib.suppress(OSError):
+        for path in submissions.folder(Path(row["run"])).iterdir():
+            if path.stem == row["name"]:
+                newest = max(newest, path.stat().st_mtime)
+    return row["state"] not in OVER or time.time() - newest < _NEWS
 
 
 def _table(*columns: str) -> Table:

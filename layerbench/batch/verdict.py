@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,8 +11,10 @@ import msgspec
 
 from layerbench.batch import submission as submissions
 from layerbench.batch.script import NO_MODULES, NOT_SHARED, TIME_UP
+from layerbench.batch.shell import argument
 from layerbench.batch.status import ENDED, Status
 from layerbench.batch.submission import Job
+from layerbench.suite_format import printable
 
 Outcome: TypeAlias = Literal["unconfirmed", "pending", "running", "done", "failed", "stopped", "cancelled", "unknown"]
 
@@ -86,15 +87,18 @@ def without_id(run: Path, job: Job, left: Traces, *, asked: bool = False) -> Ver
     """Judge a job whose id is not known; ``asked`` if the scheduler said that it has none of its name."""
     if left.exit_code is not None:
         return _of_exit_code(run, job, left.exit_code, None)
+    if left.started and asked:
+        told = f"it started, ended without saying how, and the scheduler finds none of its name; {_go_on(run)}"
+        return Verdict("stopped", 1, told, certain=False)
     if left.started:
-        return Verdict("running", None, "its id was lost, and the scheduler does not find it by name")
+        return Verdict("running", None, "it has started, and its id is not known")
     if asked and _age(job) >= _YOUNG:
         return Verdict("failed", 1, f"it was never submitted; {_go_on(run)}")
     return Verdict("unconfirmed", None, "it was to be submitted, and no id was kept")
 
 
 def _of_exit_code(run: Path, job: Job, code: int, status: Status | None) -> Verdict:
-    log = f"{submissions.files(run, job)}.log"
+    log = printable(f"{submissions.files(run, job)}.log")
     if code == 0:
         if status is not None and status.state in ("failed", "timeout") and status.exit_code != 0:
             told = f"the run ended well, and the scheduler says {status.state}: {status.reason or 'no reason'}"
@@ -131,19 +135,23 @@ def _without_exit_code(run: Path, job: Job, status: Status, left: Traces) -> Ver
     if status.state == "unknown":
         told = "the scheduler does not know it any more, and it has left nothing here: either it never started, or "
         return Verdict("failed", 1, told + _not_shared(run), certain=False)
+    if status.state == "failed" and status.exit_code != NOT_SHARED:
+        told = f"it has left nothing here: either it never started{why}, or {_not_shared(run)}"
+        return Verdict("failed", status.exit_code or 1, told, certain=False)
     return Verdict("failed", status.exit_code or 1, f"{_not_shared(run)}{why}", certain=False)
 
 
 def _not_shared(run: Path) -> str:
-    return f"{run} cannot be seen from where it ran, or not from here: name an --output that all nodes share"
+    name = printable(str(run))
+    return f"{name} cannot be seen from where it ran, or not from here: name an --output that all nodes share"
 
 
 def _go_on(run: Path) -> str:
-    return f"go on with: layerbench submit --resume {shlex.quote(str(run))}"
+    return f"go on with: layerbench submit --resume {argument(run)}"
 
 
 def _age(job: Job) -> float:
     try:
         return (datetime.now(UTC) - datetime.fromisoformat(job.begun)).total_seconds()
-    except ValueError:
+    except (ValueError, TypeError):
         return _YOUNG

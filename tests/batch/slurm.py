@@ -181,10 +181,19 @@ def _stop(pid_file: Path) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
+        while _runs(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return
             time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and has not ended: of a daemon, the system may be slow in taking note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def main(arguments: list[str]) -> int:

@@ -6,13 +6,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
+import msgspec
 import pytest
 
 from layerbench import store
 from layerbench.batch import submission as submissions
+from layerbench.batch.follow import LONGEST_INTERVAL, Look, look, update, wait
+from layerbench.batch.status import Status
+from layerbench.batch.submission import Job
+from layerbench.batch.verdict import Verdict
+from layerbench.errors import NoAnswerError
 from tests.batch.conftest import SOON, Site, call, make_site
+from tests.batch.rendered import submission
 from tests.conftest import assert_one_line, until
 
 ARGUMENTS = ("--nodes", "1,2", "--output", "run")
@@ -251,3 +261,73 @@ def test_an_openpbs_that_keeps_no_history_is_asked_in_another_way(tmp_path: Path
     site.unset("hold")
     collected = site("collect", *SOON)
     assert collected.returncode == 0, collected.stderr
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """A run of three jobs that the scheduler has."""
+    submissions.folder(tmp_path).mkdir()
+    jobs = [
+        Job(
+            name=f"lb-{n}", nodes=[n], run=str(tmp_path), command=["qsub"], begun="2020-01-01T00:00:00+00:00", id=str(n)
+        )
+        for n in (1, 2, 3)
+    ]
+    submissions.save(tmp_path, msgspec.structs.replace(submission("torque"), jobs=jobs))
+    return tmp_path
+
+
+def test_a_scheduler_that_hangs_is_waited_for_once(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def hang(command: Sequence[str], *, timeout: float, **_: Any) -> NoReturn:
+        asked.append(command)
+        clock.sleep(timeout)
+        raise NoAnswerError("qstat did not answer")
+
+    clock = Clock([])
+    monkeypatch.setattr("layerbench.batch.follow.time", clock)
+    monkeypatch.setattr("layerbench.batch.follow.ask", hang)
+    update(three, submissions.load(three).jobs[2], last=Status("done", 0))
+    submissions.files(three, "lb-3").with_suffix(".exit").write_text("0\n")
+    seen = look(three, ["lb-1", "lb-2", "lb-3"], 60)
+    assert len(asked) == 1
+    assert [verdict.outcome for verdict in seen.verdicts.values()] == ["unknown", "unknown", "done"]
+    assert (seen.silence, seen.hopeless) == ("qstat did not answer", False)
+
+
+def test_what_is_kept_of_a_job_leaves_what_others_have_kept(three: Path) -> None:
+    first, second, _ = submissions.load(three).jobs
+    update(three, first, cancelled=True)
+    submissions.withdraw(three, [second.name])
+    for job in (first, second):
+        update(three, job, last=Status("running"))
+    kept = submissions.load(three).jobs
+    assert [job.name for job in kept] == ["lb-1", "lb-3"]
+    assert (kept[0].cancelled, kept[0].last) == (True, Status("running"))
+
+
+@dataclass
+class Clock:
+    """Stands for :mod:`time`, and passes only where somebody sleeps."""
+
+    slept: list[float]
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_one_job_that_is_done_does_not_have_the_others_asked_for_often(
+    certain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock([])
+    seen = Look({"a": Verdict("done", 0, certain=certain), "b": Verdict("pending")})
+    monkeypatch.setattr("layerbench.batch.follow.time", clock)
+    monkeypatch.setattr("layerbench.batch.follow.look", lambda *_: seen)
+    wait(tmp_path, ["a", "b"], lambda _: None, timeout=3600, lag=30)
+    assert max(clock.slept) == LONGEST_INTERVAL
+    assert len(clock.slept) < 80

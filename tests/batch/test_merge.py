@@ -41,6 +41,17 @@ def test_records_and_manifests_become_one(tmp_path: Path) -> None:
     assert told.command == "layerbench submit"
 
 
+def test_what_is_still_to_come_is_not_complete(tmp_path: Path) -> None:
+    target, first = tmp_path / "run", part(tmp_path, 1)
+    merge(target, [first, tmp_path / "nodes-2"], "c")
+    assert (store.load_manifest(target).outcome, store.load_manifest(target).end) == ("running", "")
+    second = part(tmp_path, 2)
+    merge(target, [first, second], "c", whole=False)
+    assert store.load_manifest(target).outcome == "running"
+    merge(target, [first, second], "c")
+    assert (store.load_manifest(target).outcome, store.load_manifest(target).end) == ("complete", "t2")
+
+
 def test_merging_again_changes_nothing(tmp_path: Path) -> None:
     target, parts = tmp_path / "run", [part(tmp_path, nodes) for nodes in (1, 2)]
     merge(target, parts, "c")

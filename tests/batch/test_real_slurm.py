@@ -77,6 +77,19 @@ def test_a_job_is_submitted_followed_and_collected(lb: Lb, tmp_path: Path) -> No
     assert lb("report", "run", "--no-html").returncode == 0
 
 
+def test_folders_have_the_names_they_have(lb: Lb, tmp_path: Path) -> None:
+    """Slurm takes %j for the job's number and a backslash for the end of such signs, in folders too."""
+    names = ["a %j b", "back\\slash", "it's;$(touch pwned)", "new\nline"]
+    for name in names:
+        submit(lb, "--nodes", "1", "--filter", "fc", "--walltime", "00:05:00", "--output", name, *QUICK)
+    for name in names:
+        collected = lb("collect", name, *SOON)
+        assert collected.returncode == 0, collected.stderr
+        (log,) = (tmp_path / name / "batch").glob("*.log")
+        assert "  fc: " in log.read_text()
+    assert not list(tmp_path.rglob("pwned"))
+
+
 @pytest.mark.parametrize("system", ["tested.toml", "across.toml"])
 def test_jobs_of_an_array_become_one_run(system: str, lb: Lb, tmp_path: Path) -> None:
     """Each has hosts, or an allocation, of its own."""
@@ -151,13 +164,14 @@ def test_a_job_that_fails_says_how(lb: Lb, tmp_path: Path, real_slurm: Cluster) 
     assert "batch" in job["note"]
 
 
-def test_a_job_whose_time_is_up_is_gone_on_with(lb: Lb, tmp_path: Path) -> None:
-    """Slurm sends its warning up to a minute early; a walltime of a minute is therefore warned of at once."""
-    slow = ("--nodes", "1", "--filter", "fc,lstm", "--output", "run", "--kernels", "slow.py", *QUICK[2:])
-    # The second layer takes for ever as long as there is a file: the first job cannot end in time, the second can.
-    (tmp_path / "slow.py").write_text(
+SLOW = ("--nodes", "1", "--filter", "fc,lstm", "--output", "run", "--kernels", "slow.py", *QUICK[2:])
+
+
+def slow_kernel(folder: Path) -> None:
+    """A kernel whose second layer takes for ever as long as there is a file: no job ends in time until it is gone."""
+    (folder / "slow.py").write_text(
         "import importlib, pathlib, time\n"
-        f"mark = pathlib.Path({str(tmp_path / 'slow')!r})\n"
+        f"mark = pathlib.Path({str(folder / 'slow')!r})\n"
         "class Slow(type(importlib.import_module('layerbench.kernels.reference').KERNEL)):\n"
         "    name = 'slow'\n"
         "    preference = None\n"
@@ -167,8 +181,15 @@ def test_a_job_whose_time_is_up_is_gone_on_with(lb: Lb, tmp_path: Path) -> None:
         "        return super().prepare(job, *arguments)\n"
         "KERNEL = Slow()\n"
     )
-    (tmp_path / "slow").touch()
-    submit(lb, *slow, "--walltime", "00:01:00")
+    (folder / "slow").touch()
+
+
+def test_a_job_whose_time_is_up_is_gone_on_with(lb: Lb, tmp_path: Path) -> None:
+    """A walltime of a minute, the least Slurm has, is warned of after 15 to 45 s: it looks every half a minute."""
+    slow_kernel(tmp_path)
+    submit(lb, *SLOW, "--walltime", "00:01:00")
+    # Collecting asks less often the longer nothing changes, and would notice some time later.
+    until(lambda: any((tmp_path / "run" / "batch").glob("*.exit")), "the job is warned and ends", 120)
     collected = lb("collect", *SOON)
     assert collected.returncode == 143, collected.stderr
     assert "submit --resume run" in collected.stderr
@@ -178,6 +199,32 @@ def test_a_job_whose_time_is_up_is_gone_on_with(lb: Lb, tmp_path: Path) -> None:
     (tmp_path / "slow").unlink()
     again = lb("submit", "--resume", "run", "--walltime", "00:05:00")
     assert again.returncode == 0, again.stderr
+    collected = lb("collect", *SOON)
+    assert collected.returncode == 0, collected.stderr
+    last = store.load(tmp_path / "run").records
+    assert {record.layer for record in last} == {"fc", "lstm"}
+    assert [record for record in last if record.layer == "fc"] == first
+
+
+def test_a_job_that_is_queued_again_goes_on_where_it_was(lb: Lb, tmp_path: Path, real_slurm: Cluster) -> None:
+    """As a scheduler does after preemption; it is the same job, and nobody has to do anything."""
+    slow_kernel(tmp_path)
+    submit(lb, *SLOW, "--walltime", "00:05:00")
+    records = tmp_path / "run" / store.RECORDS
+    until(lambda: records.exists() and '"fc"' in records.read_text(), "the first layer is measured")
+    (job,) = jobs_of(tmp_path, real_slurm.environment)
+    real_slurm.do("scontrol", "requeue", job["id"])
+
+    def waits() -> bool:
+        (seen,) = jobs_of(tmp_path, real_slurm.environment)
+        assert seen["state"] in ("running", "pending"), seen
+        return bool(seen["state"] == "pending")
+
+    until(waits, "it is queued again")
+    first = store.load(tmp_path / "run").records
+    assert {record.layer for record in first} == {"fc"}
+    (tmp_path / "slow").unlink()
+    real_slurm.do("scontrol", "update", f"JobId={job['id']}", "StartTime=now")
     collected = lb("collect", *SOON)
     assert collected.returncode == 0, collected.stderr
     last = store.load(tmp_path / "run").records
@@ -197,11 +244,11 @@ def test_a_controller_that_is_down_says_nothing_of_the_job(lb: Lb, tmp_path: Pat
     assert running(tmp_path, real_slurm)
     real_slurm.stop_controller()
     try:
-        done = lb("jobs", "--scheduler-timeout", "2")
+        done = lb("jobs", "--scheduler-timeout", "0.5")
         assert done.returncode == 0, done.stderr
         assert "does not answer" in done.stderr
         assert "running" in done.stdout
-        waited = lb("collect", "--timeout", "1", "--scheduler-timeout", "2", *SOON)
+        waited = lb("collect", "--timeout", "1", "--scheduler-timeout", "0.5", *SOON)
         assert waited.returncode == 4, waited.stderr
         assert "asked again" in waited.stderr
     finally:

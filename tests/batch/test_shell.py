@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerbench.batch.shell import commented, quoted
+from layerbench.batch.shell import argument, commented, quoted
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
@@ -27,6 +28,14 @@ def test_bash_reads_what_was_written_and_it_stays_on_one_line(texts: list[str]) 
 def test_a_null_character_is_refused() -> None:
     with pytest.raises(ValueError, match="null"):
         quoted("a\0b")
+
+
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [("run", "run"), ("-foo", "./-foo"), ("a b", "'a b'"), ("-a b", "'./-a b'"), ("a\nb", "$'a\\012b'")],
+)
+def test_a_path_can_be_typed_behind_a_command(path: str, typed: str) -> None:
+    assert argument(Path(path)) == typed
 
 
 @given(TEXTS)

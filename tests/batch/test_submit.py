@@ -64,7 +64,8 @@ def test_a_cancelled_job_is_gone_on_with(any_site: tuple[Site, str]) -> None:
     assert "--resume" in second["words"]
     assert [launch["nodes"] for launch in site.lines("launches.jsonl")] == [1, 2, 4]
     assert {record.nodes for record in store.load(site.folder / "run").records} == {1, 2, 4}
-    assert_one_line(site("submit", "--resume", "run"), "nothing to go on with")
+    assert_one_line(site("submit", "--resume", "run"), "nothing is missing", "layerbench report run", code=0)
+    assert len(site.jobs()) == 2
 
 
 def test_a_job_that_waits_can_be_cancelled(any_site: tuple[Site, str]) -> None:

@@ -79,15 +79,28 @@ def test_a_job_that_left_nothing_may_have_run_where_the_folder_is_not(status: St
     assert not found.certain
 
 
-def test_a_folder_that_is_named_oddly_can_be_typed() -> None:
-    assert "--resume 'my run'" in verdict.of(Path("my run"), OLD, None, left(143)).note
+def test_a_job_that_could_not_start_may_have_failed_for_other_reasons() -> None:
+    found = verdict.of(RUN, OLD, Status("failed", 1, "NODE_FAIL"), NOTHING)
+    assert "either it never started (NODE_FAIL), or run cannot be seen" in found.note
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("my run", "'my run'"), ("-x", "./-x"), ("new\nline", "$'new\\012line'"), ("$(x)", "'$(x)'")]
+)
+def test_a_folder_that_is_named_oddly_can_be_typed(name: str, typed: str) -> None:
+    found = verdict.of(Path(name), OLD, None, left(143)).note
+    assert f"--resume {typed}" in found
+    assert found.isprintable()
+    for code in (1, 97, 98, 127):
+        assert verdict.of(Path(name), OLD, None, left(code)).note.isprintable()
 
 
 @pytest.mark.parametrize(
     ("traces", "asked", "job", "expected"),
     [
         (DONE, True, OLD, Verdict("done", 0)),
-        (STARTED, True, OLD, "running"),
+        (STARTED, True, OLD, "stopped"),
+        (STARTED, False, OLD, "running"),
         (NOTHING, True, NEW, "unconfirmed"),
         (NOTHING, False, OLD, "unconfirmed"),
         (NOTHING, True, OLD, "failed"),
@@ -96,6 +109,12 @@ def test_a_folder_that_is_named_oddly_can_be_typed() -> None:
 def test_without_an_id(traces: Traces, asked: bool, job: Job, expected: Verdict | str) -> None:
     found = verdict.without_id(RUN, job, traces, asked=asked)
     assert expected in (found, found.outcome)
+
+
+@pytest.mark.parametrize("begun", ["", "yesterday", "2020-01-01T00:00:00"])
+def test_a_moment_that_cannot_be_read_is_long_ago(begun: str) -> None:
+    job = msgspec.structs.replace(OLD, begun=begun)
+    assert verdict.without_id(RUN, job, NOTHING, asked=True).outcome == "failed"
 
 
 def test_what_is_no_number_is_no_exit_code(tmp_path: Path) -> None:

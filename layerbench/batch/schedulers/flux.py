@@ -18,6 +18,8 @@ LAUNCHERS: tuple[LauncherName, ...] = ("flux", "mpiexec")
 OWN_DIRECTIVES = re.compile(r"--(job-name|nodes|nslots|time-limit|output)(=|\s|$)|-[NntJ]")
 HOST_FILE = ""
 SUBMITTED_FROM = "PWD"
+EXPANDS = ""
+UNREACHABLE = re.compile(r"Unable to connect to Flux|flux_open")
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("NEW", "DEPEND", "PRIORITY", "SCHED"), "pending"),
@@ -39,6 +41,7 @@ def directives(system: System, request: Request) -> list[str]:
         system.exclusive and "--exclusive",
         not system.exclusive and f"-n {request.nodes * request.ranks_per_node}",
         not system.exclusive and request.threads and f"-c {request.threads}",
+        not system.exclusive and _gpus(system, request),
         system.feature and f"--requires={system.feature}",
         request.walltime and f"-t {_duration(request.walltime)}",
         f"--output={request.log}",
@@ -47,6 +50,12 @@ def directives(system: System, request: Request) -> list[str]:
         *system.directives,
     )
     return [f"# flux: {one}" for one in asked if one]
+
+
+def _gpus(system: System, request: Request) -> str:
+    """Each rank's share, where ranks do not share GPUs; whole nodes come with theirs."""
+    share = request.gpus_per_node // request.ranks_per_node
+    return f"-g {share}" if share and system.gpu_request == "default" else ""
 
 
 def _duration(seconds: int) -> str:

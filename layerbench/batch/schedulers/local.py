@@ -19,6 +19,8 @@ LAUNCHERS: tuple[LauncherName, ...] = ("mpiexec",)
 OWN_DIRECTIVES = re.compile("(?!)")  # it has none
 HOST_FILE = ""
 SUBMITTED_FROM = "PWD"
+EXPANDS = ""
+UNREACHABLE = re.compile("(?!)")  # there is nothing to reach
 
 _PROGRAM = [sys.executable, "-m", "layerbench.batch.background"]
 _JOB_ID = re.compile(r"[0-9]+\.[0-9]+")

@@ -17,9 +17,11 @@ SCRIPT_ON_STDIN = True
 
 NEEDS_CORES = False
 LAUNCHERS: tuple[LauncherName, ...] = ("jsrun", "mpiexec")
-OWN_DIRECTIVES = re.compile(r"-(J|n|nnodes|W|o|oo|cwd)(\s|$)")
+OWN_DIRECTIVES = re.compile(r"-(J|n|nnodes|W|wt|wa|o|oo|cwd)(\s|$)")
 HOST_FILE = "LSB_DJOB_HOSTFILE"
 SUBMITTED_FROM = "LS_SUBCWD"
+EXPANDS = ""
+UNREACHABLE = re.compile(r"LSF is down|LIM is down|not responding|annot connect")
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("PEND", "PSUSP", "WAIT", "PROV"), "pending"),

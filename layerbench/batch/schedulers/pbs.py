@@ -15,6 +15,9 @@ UNKNOWN = "Unknown Job Id"
 OWN_DIRECTIVES = re.compile(r"-[NojtJ]|-l\s*(\S+,)?(nodes|select|place|walltime)=")
 
 
+UNREACHABLE = re.compile(r"annot connect to|not connect to|Unable to communicate with|Connection refused")
+
+
 def same_job(one: str, other: str) -> bool:
     """Whether two ids are of one job: a server may be named in short, in full, or not at all."""
     return one.partition(".")[0] == other.partition(".")[0]

@@ -40,6 +40,12 @@ class Scheduler(Protocol):
     SUBMITTED_FROM: str
     """The variable that names, within a job, the folder that it was submitted from."""
 
+    EXPANDS: str
+    """Characters in the name of a folder that it does not take for what they are when it opens the job's log there."""
+
+    UNREACHABLE: re.Pattern[str]
+    """Matches a line of its programs that tells that the scheduler itself did not hear them."""
+
     def directives(self, system: System, request: Request) -> list[str]:
         """Lines at the head of the script, whole."""
         ...

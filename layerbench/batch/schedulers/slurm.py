@@ -20,9 +20,13 @@ LONGEST_NAME = 64
 SCRIPT_ON_STDIN = False
 NEEDS_CORES = False
 LAUNCHERS: tuple[LauncherName, ...] = ("srun", "mpiexec")
-OWN_DIRECTIVES = re.compile(r"--(job-name|nodes|ntasks|ntasks-per-node|time|output|array)(=|\s|$)|-[JNntoa]")
+OWN_DIRECTIVES = re.compile(
+    r"--(job-name|nodes|ntasks|ntasks-per-node|cpus-per-task|time|signal|output|array)(=|\s|$)|-[JNnctoa]"
+)
 HOST_FILE = ""
 SUBMITTED_FROM = "SLURM_SUBMIT_DIR"
+EXPANDS = "%\\"
+UNREACHABLE = re.compile(r"Unable to (contact slurm controller|establish configuration source)")
 
 _STATES: dict[str, State] = {
     **dict.fromkeys(("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"), "pending"),

@@ -25,6 +25,8 @@ LAUNCHERS: tuple[LauncherName, ...] = ("aprun", "mpiexec")
 OWN_DIRECTIVES = pbs.OWN_DIRECTIVES
 HOST_FILE = "PBS_NODEFILE"
 SUBMITTED_FROM = "PBS_O_WORKDIR"
+EXPANDS = ""
+UNREACHABLE = pbs.UNREACHABLE
 
 _STATES: dict[str, State] = {
     **dict.fromkeys("QHWT", "pending"),

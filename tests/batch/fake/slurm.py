@@ -27,7 +27,7 @@ OPTIONS = {
     "mem": r"[0-9]+[KMGT]?",
     "time": r"[0-9]{2,}:[0-5][0-9]:[0-5][0-9]",
     "signal": r"B:TERM@[1-9][0-9]*",
-    "output": r"[\w.%-]+",
+    "output": r"[\w.%-]+|/dev/null",
 }
 
 
