@@ -244,6 +244,20 @@ class Memory(_Handle):
         return memory
 
 
+class Pointer(_Handle):
+    """A tensor that lies in whatever array it is pointed to."""
+
+    def __init__(self, desc: Desc) -> None:
+        handle = c_void_p()
+        call("dnnl_memory_create", byref(handle), desc, engine(), None)
+        super().__init__(handle, "dnnl_memory_destroy")
+        self.desc = desc
+
+    def to(self, array: np.ndarray) -> None:
+        """Point to an array's memory, which the caller keeps alive for as long as it is used."""
+        call("dnnl_memory_set_data_handle", self, c_void_p(array.ctypes.data))
+
+
 class _Arg(ctypes.Structure):
     _fields_ = (("arg", c_int), ("memory", c_void_p))
 
@@ -340,7 +354,7 @@ class Primitive(_Handle):
         call("dnnl_primitive_create", byref(handle), pd)
         super().__init__(handle, "dnnl_primitive_destroy")
 
-    def bind(self, arguments: Mapping[int, Memory]) -> Run:
+    def bind(self, arguments: Mapping[int, Memory | Pointer]) -> Run:
         """A call without parameters that runs the operation on these memories and returns when it is done."""
         array = (_Arg * len(arguments))(*[_Arg(key, memory._as_parameter_) for key, memory in arguments.items()])
         execute: Callable[..., int] = load().dnnl_primitive_execute
@@ -355,8 +369,8 @@ class Primitive(_Handle):
         return run
 
 
-def reorder(source: Memory, target: Memory) -> None:
-    """Copy a tensor into another layout."""
+def reorder(source: Memory | Pointer, target: Memory | Pointer) -> Run:
+    """A call that copies a tensor into another layout."""
     found = c_void_p()
     call(
         "dnnl_reorder_primitive_desc_create",
@@ -367,5 +381,4 @@ def reorder(source: Memory, target: Memory) -> None:
         engine(),
         None,
     )
-    pd = PrimitiveDesc(found)
-    Primitive(pd).bind({ARG_SRC: source, ARG_DST: target})()
+    return Primitive(PrimitiveDesc(found)).bind({ARG_SRC: source, ARG_DST: target})

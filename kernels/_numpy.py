@@ -33,6 +33,7 @@ class NumpyKernel:
     name = "numpy"
     preference: int | None = 100
     splits_outputs = True
+    links_layers = True
 
     def __init__(self) -> None:
         self._device = Host()

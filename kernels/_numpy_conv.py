@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -77,6 +78,12 @@ class NumpyConv:
         self._dst = np.full_like(self._diff_dst, np.nan)
         self._diff_weights = np.full_like(self._weights, np.nan)
         self._partial = np.zeros_like(self._weights)
+        self._linked = {
+            "src": self._canonical_images(self._src),
+            "diff_dst": self._canonical_output(self._diff_dst),
+            "dst": self._canonical_output(self._dst),
+            "diff_src": self._canonical_images(self._diff_src),
+        }
         self.gradient = self._diff_weights.reshape(-1)
         self.buffers: Mapping[Pass, np.ndarray] = {
             "forward": self._dst.reshape(-1),
@@ -103,6 +110,15 @@ class NumpyConv:
         """Canonical output (N, K, P, Q) as (groups, K / groups, N P Q)."""
         groups = self._layer.groups
         return np.ascontiguousarray(dst.swapaxes(0, 1)).reshape(groups, len(dst[0]) // groups, -1)
+
+    def _canonical_images(self, padded: np.ndarray) -> np.ndarray:
+        """View (N, C, H, W) of padded images, without the padding."""
+        (high, wide), (height, width) = self._layer.padding, self._layer.input
+        return padded[:, :, high : high + height, wide : wide + width].swapaxes(0, 1)
+
+    def _canonical_output(self, grouped: np.ndarray) -> np.ndarray:
+        """View (N, K, P, Q) of what :meth:`_grouped` makes."""
+        return grouped.reshape(self._layer.out_channels, self._batch, *self._layer.output).swapaxes(0, 1)
 
     def _chunks(self, images: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Each chunk's images, its output pixels, and its columns (groups, C / groups R S, n P Q)."""
@@ -160,17 +176,19 @@ class NumpyConv:
             if chunk.start:
                 self._diff_weights += self._partial
 
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        np.copyto(self._linked[operand], array)
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        np.copyto(out, self._linked[result])
+
     def poison(self) -> None:
         for result in (self._dst, self._diff_src, self._diff_weights):
             result.fill(np.nan)
 
     def results(self, pass_: Pass) -> dict[str, np.ndarray]:
-        layer = self._layer
         if pass_ == "forward":
-            dst = self._dst.reshape(layer.out_channels, self._batch, *layer.output)
-            return {"dst": dst.swapaxes(0, 1).copy()}
+            return {"dst": self._linked["dst"].copy()}
         if pass_ == "backward_data":
-            (high, wide), (height, width) = layer.padding, layer.input
-            inside = self._diff_src[:, :, high : high + height, wide : wide + width]
-            return {"diff_src": inside.swapaxes(0, 1).copy()}
-        return {"diff_weights": self._diff_weights.reshape(layer.weight_shapes["weights"]).copy()}
+            return {"diff_src": self._linked["diff_src"].copy()}
+        return {"diff_weights": self._diff_weights.reshape(self._layer.weight_shapes["weights"]).copy()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,12 @@ class NumpyFC:
             "backward_data": self._backward_data,
             "backward_weights": self._backward_weights,
         }
+        self._linked = {
+            "src": self._src,
+            "diff_dst": self._diff_dst,
+            "dst": self._results["forward"][1],
+            "diff_src": self._results["backward_data"][1],
+        }
         self.poison()
         self._forward()
 
@@ -48,6 +55,12 @@ class NumpyFC:
             np.multiply(self._diff_dst.T, self._src, out=out)
         else:
             np.matmul(self._diff_dst.T, self._src, out=out)
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        np.copyto(self._linked[operand], array)
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        np.copyto(out, self._linked[result])
 
     def poison(self) -> None:
         for _, result in self._results.values():

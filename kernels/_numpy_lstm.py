@@ -8,6 +8,7 @@ only the hidden state's product is taken step by step. ``forward`` keeps the gat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -37,6 +38,12 @@ class NumpyLSTM:
         self._diff_gates = np.zeros((steps, batch, 4, hidden), dtype)
         self._hidden_to_cell = np.zeros((steps, batch, hidden), dtype)
         self._diff_src = np.zeros_like(self._src)
+        self._linked = {
+            "src": self._src,
+            "diff_dst": self._diff_dst,
+            "dst": self._hidden[1:],
+            "diff_src": self._diff_src,
+        }
         self.gradient = np.zeros(layer.weights, dtype)
         boundary = self._weights_input.size
         self._diff_input = self.gradient[:boundary].reshape(self._weights_input.shape)
@@ -123,6 +130,12 @@ class NumpyLSTM:
         diff_gates = self._diff_gates.reshape(self._rows).T
         np.matmul(diff_gates, self._src.reshape(self._rows), out=self._diff_input)
         np.matmul(diff_gates, self._hidden[:-1].reshape(self._rows), out=self._diff_hidden)
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        np.copyto(self._linked[operand], array)
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        np.copyto(out, self._linked[result])
 
     def poison(self) -> None:
         for result in (self._hidden[1:], self._diff_src, self.gradient):

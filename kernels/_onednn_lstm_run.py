@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -102,6 +103,12 @@ class PreparedLSTM:
         self._gates = array(steps, 4, batch, hidden)
         self._diff_gates = array(steps, batch, 4, hidden)
         self._diff_src = array(steps, batch, inputs)
+        self._linked = {
+            "src": self._src,
+            "diff_dst": self._diff_dst,
+            "dst": self._hidden[1:],
+            "diff_src": self._diff_src,
+        }
         self.gradient = aligned(4 * layer.weights)
         self._diff_input = self.gradient[: 4 * hidden * inputs]
         self._diff_hidden = self.gradient[4 * hidden * inputs :]
@@ -236,6 +243,12 @@ class PreparedLSTM:
             of_hidden()
 
         return run
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        np.copyto(self._linked[operand], array)
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        np.copyto(out, self._linked[result])
 
     def poison(self) -> None:
         for array in (self._hidden[1:], self._diff_src, self.gradient):

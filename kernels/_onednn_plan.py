@@ -6,6 +6,7 @@ operand. A plan is plain data: found by a search on one rank, it is rebuilt on o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from layerbench.device import Run
 from layerbench.errors import KernelError
 
-from ._dnnl import ARG_SCRATCHPAD, Desc, Dims, DnnlError, Memory, Primitive, PrimitiveDesc, reorder
+from ._dnnl import ARG_SCRATCHPAD, Desc, Dims, DnnlError, Memory, Pointer, Primitive, PrimitiveDesc, reorder
 
 OPAQUE = "any"
 """How a layout is recorded that only oneDNN can name; asking for any layout brings it back."""
@@ -140,18 +141,50 @@ def rebuild(problem: Problem, plan: Plan) -> PrimitiveDesc:
     )
 
 
+Copy = Callable[[np.ndarray], None]
+"""Copies between a memory and a canonical array, which may be another one every time."""
+
+
+def filling(operand: Operand, memory: Memory) -> Copy:
+    """Fills a memory from a canonical float32 array."""
+    return _copying(operand, memory, into_memory=True)
+
+
+def reading(operand: Operand, memory: Memory) -> Copy:
+    """Copies a memory into a canonical float32 array."""
+    return _copying(operand, memory, into_memory=False)
+
+
+def _copying(operand: Operand, memory: Memory, *, into_memory: bool) -> Copy:
+    by_rows = "abcdefghijkl"[: len(operand.sizes)]
+    array = Pointer(Desc.of_layout(operand.sizes, by_rows[::-1] if operand.transposed else by_rows))
+    copy = reorder(array, memory) if into_memory else reorder(memory, array)
+    elements = math.prod(operand.sizes)
+
+    def run(canonical: np.ndarray) -> None:
+        # The library is given an address, and would read or write whatever is there.
+        if canonical.size != elements or canonical.dtype != np.float32 or not canonical.flags.c_contiguous:
+            raise KernelError(
+                f"oneDNN: {operand.name} is a contiguous float32 array of {elements} elements, and {canonical.dtype} "
+                f"with sizes {canonical.shape} and strides {canonical.strides} came"
+            )
+        array.to(canonical)
+        copy()
+
+    return run
+
+
 def filled(operand: Operand, desc: Desc, canonical: np.ndarray) -> Memory:
     """A new memory in the layout of ``desc`` that holds a canonical tensor."""
     memory = Memory(desc)
-    source = np.ascontiguousarray(canonical, dtype=np.float32)
-    reorder(Memory.of_array(operand.view(source)), memory)
+    filling(operand, memory)(np.ascontiguousarray(canonical, dtype=np.float32))
     return memory
 
 
 def canonical(operand: Operand, memory: Memory, shape: Dims) -> np.ndarray:
     """A new canonical array with what a memory holds."""
     result = np.empty(shape, dtype=np.float32)
-    reorder(memory, Memory.of_array(operand.view(result)))
+    reading(operand, memory)(result)
     return result
 
 

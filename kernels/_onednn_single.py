@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -13,7 +15,7 @@ from layerbench.layers import FC, PASSES, Conv, Pass, Shape
 
 from . import _onednn_conv, _onednn_fc
 from ._dnnl import Memory
-from ._onednn_plan import Operand, Plan, Problem, bind, canonical, filled, rebuild
+from ._onednn_plan import Copy, Plan, Problem, bind, filling, reading, rebuild
 from ._onednn_race import race
 
 _NAN = np.float32(np.nan)
@@ -54,7 +56,9 @@ class PreparedLayer:
             "diff_src": layer.input_shape(job.batch),
             "diff_weights": layer.weight_shapes["weights"],
         }
-        self._results: dict[Pass, tuple[Operand, Memory]] = {}
+        self._fill: defaultdict[str, list[Copy]] = defaultdict(list)
+        self._read: dict[str, Copy] = {}
+        self._results: dict[Pass, tuple[str, Memory]] = {}
         self.run: Mapping[Pass, Run] = {
             pass_: self._bound(layer, job, tensors, pass_, msgspec.convert(choices[pass_].settings, Plan))
             for pass_ in PASSES
@@ -66,17 +70,29 @@ class PreparedLayer:
     def _bound(self, layer: Conv | FC, job: Job, tensors: Tensors, pass_: Pass, plan: Plan) -> Run:
         (problem,) = [p for p in _problems(layer, job.batch, pass_) if p.operation == plan.operation]
         pd = rebuild(problem, plan)
-        result = problem.result
-        memories = {result.name: Memory(pd.desc(result.argument))}
+        memories = {operand.name: Memory(pd.desc(operand.argument)) for operand in problem.operands}
         for operand in problem.operands[:-1]:
-            memories[operand.name] = filled(operand, pd.desc(operand.argument), tensors[operand.name])
-        self._results[pass_] = result, memories[result.name]
+            fill = filling(operand, memories[operand.name])
+            fill(np.ascontiguousarray(tensors[operand.name], dtype=np.float32))
+            self._fill[operand.name].append(fill)
+        result = problem.result
+        self._results[pass_] = result.name, memories[result.name]
+        self._read[result.name] = reading(result, memories[result.name])
         return bind(problem, pd, memories)
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        for fill in self._fill[operand]:
+            fill(array)
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        self._read[result](out)
 
     def poison(self) -> None:
         for _, memory in self._results.values():
             memory.buffer.fill(_NAN)
 
     def results(self, pass_: Pass) -> dict[str, np.ndarray]:
-        operand, memory = self._results[pass_]
-        return {operand.name: canonical(operand, memory, self._shapes[operand.name])}
+        name, _ = self._results[pass_]
+        found = np.empty(self._shapes[name], dtype=np.float32)
+        self._read[name](found)
+        return {name: found}

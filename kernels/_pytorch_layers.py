@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,6 +87,13 @@ class TorchConv:
     def _backward_weights(self) -> None:
         self._diff_weights.copy_(self._backward("backward_weights", (False, True, False))[1])
 
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        for laid_out in self._operands[operand].values():
+            laid_out.copy_(self._torch.from_numpy(array))
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        self._torch.from_numpy(out).copy_(self._dst if result == "dst" else self._diff_src)
+
     def poison(self) -> None:
         for result in (self._dst, self._diff_src, self._diff_weights):
             result.fill_(math.nan)
@@ -130,6 +137,13 @@ class TorchFC:
 
     def _backward_weights(self) -> None:
         self._torch.mm(self._diff_dst.t(), self._src, out=self._diff_weights)
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        kept = self._src if operand == "src" else self._diff_dst
+        kept.copy_(self._torch.from_numpy(array))
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        self._torch.from_numpy(out).copy_(self._dst if result == "dst" else self._diff_src)
 
     def poison(self) -> None:
         for result in (self._dst, self._diff_src, self._diff_weights):
@@ -198,6 +212,14 @@ class TorchLSTM:
     def _keep(self, diff_weights: Any) -> None:
         for kept, computed in zip(self._diff_weights.values(), diff_weights, strict=True):
             kept.copy_(computed)
+
+    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+        kept = self._src if operand == "src" else self._diff_dst
+        with self._torch.no_grad():
+            kept.copy_(self._torch.from_numpy(array))
+
+    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
+        self._torch.from_numpy(out).copy_((self._dst if result == "dst" else self._diff_src).detach())
 
     def poison(self) -> None:
         # The graph holds on to its output, which must not change under it: the results are replaced instead.

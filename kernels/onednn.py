@@ -35,6 +35,7 @@ class OneDNN:
     name = "onednn"
     preference: int | None = 10
     splits_outputs = True
+    links_layers = True
 
     def availability(self) -> Availability:
         try:

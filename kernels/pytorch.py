@@ -39,6 +39,7 @@ class PyTorchKernel:
 
     name = "pytorch"
     preference: int | None = None
+    links_layers = True
 
     def __init__(self) -> None:
         self._device = Host()

@@ -14,6 +14,7 @@ import msgspec
 
 from layerbench.layers import AnyLayer, DType
 from layerbench.machine import Exchanged, Figure, KernelPoint
+from layerbench.overlap_records import Overlapped, OverlapTask
 from layerbench.records import Layout, Network, Options, Placement, Purpose, Roofline
 
 EVENT_MARK = "@layerbench "
@@ -25,7 +26,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to,
     ``roofline`` for the ceilings of a rank. Of a calibration, ``exchanges`` is for what ranks do together and ``rank``
-    for all that one has by itself, in ``dtypes``.
+    for all that one has by itself, in ``dtypes``. ``overlap`` is for a step with and without overlap, as the task of that
+    name has it.
     ``world`` ranks run; the records are about ``ranks`` of them. ``layouts`` has the layout of each layer by name,
     where it was chosen layer by layer. ``alike`` are facts of the environment that every rank must find where it runs.
     """
@@ -42,6 +44,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     layouts: dict[str, Layout] = {}
     network: Network | None = None
     dtypes: list[DType] = []
+    overlap: OverlapTask | None = None
     alike: dict[str, Any] = {}
 
 
@@ -91,6 +94,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     roofline: Roofline | None = None
     exchanges: list[Exchanged] = []
     rank: RankFigures | None = None
+    overlap: Overlapped | None = None
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,13 @@ from layerbench.batch.commands import (
     submit_command,
     systems_command,
 )
+from layerbench.batch.shell import argument
 from layerbench.calibrate.commands import calibrate_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
 from layerbench.kernel_times.commands import kernel_times_command
 from layerbench.options import DTYPES, LAYOUTS, launching
+from layerbench.overlap.commands import overlap_command
 from layerbench.predict.commands import predict_command
 from layerbench.schedule.commands import schedule_command, simulate_command
 
@@ -53,6 +54,7 @@ def main(context: click.Context) -> None:
 main.add_command(calibrate_command)
 main.add_command(predict_command)
 main.add_command(kernel_times_command)
+main.add_command(overlap_command)
 main.add_command(schedule_command)
 main.add_command(simulate_command)
 
@@ -134,7 +136,7 @@ def run_command(**options: Any) -> None:
         from layerbench.report import print_summary
 
         print_summary(run, console())
-        click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {shlex.quote(str(run.path))}")
+        click.echo(f"records: {run.path}/records.jsonl; draw them with: layerbench report {argument(run.path)}")
     if all(record.status == "skipped" for record in run.records):
         click.echo("layerbench: nothing could run: every layer was skipped", err=True)
         sys.exit(NOTHING_RAN)

@@ -26,6 +26,8 @@ class Ranks(Protocol):
     size: int
     library: str
     """Name and version of what connects them."""
+    communicator: Any
+    """What connects them, as mpi4py has it; None where nothing does."""
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
@@ -98,6 +100,7 @@ class OneRank:
     rank = 0
     size = 1
     library = "none"
+    communicator: Any = None
 
     def barrier(self) -> None:
         """Nobody to wait for."""
@@ -152,6 +155,7 @@ class MPIRanks:
             raise LaunchError(f"MPI cannot be loaded: {error}") from error
         self._mpi = MPI
         self._world = MPI.COMM_WORLD if communicator is None else communicator
+        self.communicator: Any = self._world
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
         self.library = " ".join(MPI.Get_library_version().split("\n")[0].split()).rstrip("\0 ")

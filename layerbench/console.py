@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,3 +70,25 @@ def print_table(console: Console, table: Table) -> None:
     if not console.is_terminal:
         console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
     console.print(table)
+
+
+_Told = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def staged(quiet: bool) -> Iterator[tuple[_Told, _Told]]:
+    """Who is told what begins, and what is being done: lines in a log, one line that changes on a terminal."""
+    terminal = console(stderr=True)
+
+    def say(line: str) -> None:
+        terminal.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    if quiet:
+        yield (lambda _: None), (lambda _: None)
+    elif not terminal.is_terminal:
+        yield say, (lambda _: None)
+    else:
+        from rich.text import Text
+
+        with terminal.status("starting") as status:
+            yield say, lambda what: status.update(Text(what, no_wrap=True, overflow="ellipsis"))

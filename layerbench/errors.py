@@ -14,6 +14,7 @@
         * VerificationError: a kernel's output is wrong
         * LaunchError: ranks could not start, or died
         * JournalError: a measured record could not be written
+        * DataError: a batch could not be made: a source or a stage failed, ended early, or hangs
 
 A message is one line and says what was expected, what came, and what to do.
 """
@@ -94,3 +95,7 @@ class LaunchError(MeasurementError):
 
 class JournalError(MeasurementError):
     """A measured record could not be written."""
+
+
+class DataError(MeasurementError):
+    """A batch could not be made: a source or a stage failed, ended early, or hangs."""

@@ -19,6 +19,8 @@ A kernel may also serve the model layout, in which ranks split a layer's outputs
 is then given layers that have a share of the outputs, and what it prepares says where the results are that ranks
 exchange: it satisfies :class:`PreparedSlice`, or, of an LSTM, whose share is a :class:`layerbench.layers.SplitLSTM` and
 whose passes are cut where ranks exchange its state, :class:`PreparedUnits`.
+
+It may serve networks, whose layers compute on each other's results: ``links_layers = True``, :class:`PreparedLinked`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -199,6 +201,23 @@ class PreparedUnits(Prepared, Protocol):
         ...
 
 
+class PreparedLinked(Prepared, Protocol):
+    """A layer that takes operands from other layers, and gives them its results.
+
+    Arrays are canonical, contiguous, of the job's dtype, in the memory of the kernel's device, and may be others every
+    time; nothing is allocated. After ``put("src")`` comes ``forward`` before the backward passes, and of a recurrent
+    layer ``backward_data`` before ``backward_weights``, which reads the gate gradients that it leaves.
+    """
+
+    def put(self, operand: Literal["src", "diff_dst"], array: Any) -> None:
+        """Replace an operand in every memory from which a pass reads it."""
+        ...
+
+    def take(self, result: Literal["dst", "diff_src"], out: Any) -> None:
+        """Copy what ``forward`` or ``backward_data`` last computed into ``out``."""
+        ...
+
+
 class Kernel(Protocol):
     """One vendor library's implementation of layers."""
 
@@ -272,18 +291,15 @@ def registry() -> dict[str, Kernel]:
     for module in pkgutil.iter_modules(package.__path__):
         if module.name.startswith("_"):
             continue
-        kernel = _kernel_of(_import(f"layerbench.kernels.{module.name}"), module.name)
+        try:
+            imported = importlib.import_module(name := f"layerbench.kernels.{module.name}")
+        except Exception as error:
+            raise KernelError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        kernel = _kernel_of(imported, module.name)
         if kernel.name in kernels:
             raise KernelError(f"kernels/{module.name}.py: the name {kernel.name!r} is taken by another file")
         kernels[kernel.name] = kernel
     return dict(sorted(kernels.items(), key=lambda item: (item[1].preference is None, item[1].preference or 0)))
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        raise KernelError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _kernel_of(module: ModuleType, name: str) -> Kernel:
@@ -349,15 +365,16 @@ def resolved(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
-def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False) -> Kernel:
+def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False, linked: bool = False) -> Kernel:
     """The kernel that will run a layer.
 
     Parameters
     ----------
     name
         ``auto`` for the first available one that supports the layer, else a kernel's name or file.
-    split
-        Whether the layer is a share of one whose outputs are split, so that ranks exchange its results.
+    split, linked
+        Whether the layer is a share of one whose outputs are split, so that ranks exchange its results; whether it is
+        one of a network, whose layers compute on each other's results.
 
     Raises
     ------
@@ -371,6 +388,8 @@ def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False) -> K
         reason: str | None = availability.reason
         if availability.ok and split and not getattr(kernel, "splits_outputs", False):
             reason = "does not offer its results for exchange, so its layers cannot be split by outputs (model layout)"
+        elif availability.ok and linked and not getattr(kernel, "links_layers", False):
+            reason = "does not pass on its results, so its layers cannot be put together to a network"
         elif availability.ok:
             reason = kernel.supports(layer, dtype)
         if reason is None:

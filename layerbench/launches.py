@@ -1,17 +1,17 @@
-"""Starts the ranks of a calibration and reads what they found."""
+"""Starts ranks that are to find something out, and reads what they found."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from layerbench.assignment import Assignment, Findings, Progressed, findings_path
 from layerbench.errors import MeasurementError
 from layerbench.launch import World, command_line, rank_environment
-from layerbench.layers import DType
 from layerbench.records import Options, Purpose
 from layerbench.supervise import Ending, supervise
 
@@ -19,13 +19,20 @@ Progress = Callable[[str], None]
 
 
 def found_by_ranks(
-    purpose: Purpose, options: Options, world: World, folder: Path, progress: Progress, dtypes: Sequence[DType] = ()
+    purpose: Purpose,
+    options: Options,
+    world: World,
+    folder: Path,
+    progress: Progress,
+    *,
+    spare_cores: int = 0,
+    **more: Any,
 ) -> Findings:
     """Start ranks, follow them to their end, and return what they found.
 
     Parameters
     ----------
-    purpose, dtypes
+    purpose, more
         What they are to measure; see :class:`layerbench.assignment.Assignment`.
     options, world
         How they measure, and which ranks run.
@@ -33,6 +40,8 @@ def found_by_ranks(
         For what they are told, what they find, and their log; of several launches a folder each.
     progress
         Told what is being done.
+    spare_cores
+        Cores that each rank has beside those of its threads.
 
     Raises
     ------
@@ -40,19 +49,16 @@ def found_by_ranks(
         If they could not be started, failed, or did not say what they found.
     """
     assignment = folder / f"{purpose}.json"
-    told = Assignment(
-        purpose=purpose,
-        run_folder=str(folder),
-        options=options,
-        nodes=world.ranks // world.ranks_per_node,
-        ranks=world.ranks,
-        world=world.ranks,
-        placement="measured",
-        dtypes=list(dtypes),
-    )
+    of_world: dict[str, Any] = {
+        "nodes": world.ranks // world.ranks_per_node,
+        "ranks": world.ranks,
+        "placement": "measured",
+    }
+    told = Assignment(purpose=purpose, run_folder=str(folder), options=options, world=world.ranks, **(of_world | more))
     assignment.write_bytes(msgspec.json.encode(told))
+    cores = options.threads_per_rank + spare_cores
     ending = supervise(
-        command_line(options.launcher, world, options.threads_per_rank, options.launcher_args, assignment),
+        command_line(options.launcher, world, cores, options.launcher_args, assignment),
         rank_environment(options.threads_per_rank, world.hosts, os.environ),
         assignment.with_suffix(".log"),
         options.timeout,

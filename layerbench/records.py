@@ -39,7 +39,7 @@ Operation: TypeAlias = Literal["point_to_point", "all_reduce", "all_gather", "re
 
 Cache: TypeAlias = Literal["hot", "cold"]
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank"]
+Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank", "overlap"]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
 
 

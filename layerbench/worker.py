@@ -37,6 +37,7 @@ from layerbench.pinning import assign, seat
 if TYPE_CHECKING:
     from layerbench.assignment import RankFigures
     from layerbench.machine import Exchanged
+    from layerbench.overlap_records import Overlapped
     from layerbench.records import Network, Record, Roofline
     from layerbench.task import Task
 
@@ -155,8 +156,10 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
         here = environment.capture_host()
         _see_that_hosts_are_alike(assignment.alike, here)
     seats = ranks.all_gather(seat())
-    cores = assign(seats, options.threads_per_rank, oversubscribe=options.oversubscribe)
-    os.sched_setaffinity(0, cores[ranks.rank])
+    spare = assignment.overlap.spare_cores if assignment.overlap else 0
+    cores = assign(seats, options.threads_per_rank + spare, oversubscribe=options.oversubscribe)
+    # Threads that compute are started from here, and inherit the cores: those to spare are left to others.
+    os.sched_setaffinity(0, cores[ranks.rank][: options.threads_per_rank])
     hosts = ranks.gather(socket.gethostname())
 
     voice = Voice(ranks.rank)
@@ -172,6 +175,9 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
         found = msgspec.structs.replace(found, exchanges=_exchanges(assignment, ranks, voice))
     elif assignment.purpose == "rank":
         found = msgspec.structs.replace(found, rank=_rank(assignment, voice))
+    elif assignment.purpose == "overlap":
+        spared = cores[ranks.rank][options.threads_per_rank :]
+        found = msgspec.structs.replace(found, overlap=_overlap(assignment, ranks, spared, voice))
     else:
         status = _measure(assignment, ranks, voice)
         found = msgspec.structs.replace(found, libraries=_libraries(assignment))
@@ -244,6 +250,13 @@ def _rank(assignment: Assignment, voice: Voice) -> RankFigures:
     from layerbench.calibrate.rank import measure
 
     return measure(assignment.options, assignment.dtypes, voice.progress)
+
+
+def _overlap(assignment: Assignment, ranks: Ranks, spared: tuple[int, ...], voice: Voice) -> Overlapped:
+    from layerbench.overlap.measure import measure
+
+    assert assignment.overlap is not None, "what is to be overlapped is told with the purpose"
+    return measure(_task(assignment), assignment.layers, assignment.overlap, ranks, spared, voice.progress)
 
 
 def _roofline(assignment: Assignment, voice: Voice) -> Roofline:

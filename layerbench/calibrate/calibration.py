@@ -11,10 +11,10 @@ import msgspec
 
 from layerbench import environment
 from layerbench.calibrate.fits import fit
-from layerbench.calibrate.launches import found_by_ranks
 from layerbench.calibrate.plan import Plan
 from layerbench.errors import LayerbenchError, MeasurementError
 from layerbench.launch import World
+from layerbench.launches import found_by_ranks
 from layerbench.layers import DTYPES
 from layerbench.machine import Exchanged, Fit, Link, Machine
 from layerbench.machine.read import OPERATIONS
@@ -63,7 +63,7 @@ def calibrate(planned: Plan, path: Path, stage: Progress, progress: Progress) ->
         # A launcher is only needed to reach another host, and one that does not work costs the network alone.
         of_rank = options if options.machines else msgspec.structs.replace(options, launcher="none")
         stage("one rank: peak, bandwidth, launch, layers of every kind")
-        findings = found_by_ranks("rank", of_rank, alone, Path(folder), progress, planned.asked or DTYPES)
+        findings = found_by_ranks("rank", of_rank, alone, Path(folder), progress, dtypes=list(planned.asked or DTYPES))
         rank = findings.rank
         assert rank is not None, "a rank that ended well has its figures"
         between = _joined(planned, planned.between, planned.no_network, Path(folder), "between", stage, progress)

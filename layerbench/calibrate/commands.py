@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from layerbench.console import console
+from layerbench.console import console, staged
 from layerbench.guard import one_line, signals_raise
 from layerbench.options import launching
 
@@ -41,7 +39,7 @@ def calibrate_command(output: Path | None, quiet: bool, **asked: Any) -> None:
 
     path = profile.target(output)
     planned = plan.request(**asked)
-    with signals_raise("no profile was written"), _told(quiet) as (stage, progress):
+    with signals_raise("no profile was written"), staged(quiet) as (stage, progress):
         found = calibrate(planned, path, stage, progress)
     profile.write(found.machine, path)
     if not quiet:
@@ -49,25 +47,3 @@ def calibrate_command(output: Path | None, quiet: bool, **asked: Any) -> None:
         click.echo(f"\nprofile: {path}")
     for note in found.notes:
         click.echo(f"layerbench: {note}", err=True)
-
-
-Told = Callable[[str], None]
-
-
-@contextlib.contextmanager
-def _told(quiet: bool) -> Iterator[tuple[Told, Told]]:
-    """Who is told what begins, and what is being done: lines in a log, one line that changes on a terminal."""
-    terminal = console(stderr=True)
-
-    def say(line: str) -> None:
-        terminal.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-    if quiet:
-        yield (lambda _: None), (lambda _: None)
-    elif not terminal.is_terminal:
-        yield say, (lambda _: None)
-    else:
-        from rich.text import Text
-
-        with terminal.status("starting") as status:
-            yield say, lambda what: status.update(Text(what, no_wrap=True, overflow="ellipsis"))

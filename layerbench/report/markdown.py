@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
-from layerbench.report import describe, layouts
+from layerbench.report import describe, layouts, overlap_cells
 from layerbench.report.cells import (
     NOTHING,
     ROWS_SHOWN,
@@ -57,6 +57,7 @@ def markdown(tables: Tables, claims: pd.DataFrame, pictures: Sequence[Picture] =
         lines += _picture(picture)
     for section in (_types, _breakdown, _intensity, _roofline, _reference):
         lines += section(tables)
+    lines += _overlap(tables)
     lines += _claims(claims, several=len(tables.runs) > 1)
     for of_run in tables.each():
         lines += _layers(of_run) + _layouts(of_run) + _faults(of_run)
@@ -229,6 +230,15 @@ def _reference(tables: Tables) -> list[str]:
     head = ["run", "layer", "pass", "here", "device", "published", "published / here"]
     lines = ["## Published times of the same shapes", "", "By DeepBench, on one device, same dtype and pass.", ""]
     return [*lines, *_table(tables, head, rows, right=(3, 5, 6)), *_rest(len(frame), "reference.csv")]
+
+
+def _overlap(tables: Tables) -> list[str]:
+    """What was gained by overlap, run by run, where it was measured."""
+    lines = [f"## {overlap_cells.TITLE}", ""] if tables.overlaps else []
+    for label, overlap in tables.overlaps.items():
+        lines += [f"**{escape(label)}**", ""] if _several(tables) else []
+        lines += overlap_cells.markdown(overlap)
+    return lines
 
 
 def _claims(claims: pd.DataFrame, *, several: bool) -> list[str]:

@@ -8,16 +8,18 @@ the layers' steps; where one is missing there is no sum, rather than a smaller o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from layerbench.layers import PASSES
+from layerbench.overlap_records import Overlap
 from layerbench.records import PARTS, Manifest, Record
 from layerbench.reference import matches
-from layerbench.report import labels
+from layerbench.report import labels, overlap_rows
 from layerbench.report.columns import RunColumns, of_records, row_tuples
 from layerbench.report.layer_types import layer_types
+from layerbench.report.overlap_rows import Measured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +40,7 @@ class Run(Protocol):
     def records(self) -> Sequence[Record]: ...
 
 
-FRAMES = ("records", "layer_types", "breakdown", "intensity", "ceilings", "reference")
+FRAMES = ("records", "layer_types", "breakdown", "intensity", "ceilings", "reference", "overlap")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Tables:
         See :func:`ceilings`.
     reference
         See :func:`reference`.
+    overlap
+        See :func:`layerbench.report.overlap_rows.frame`.
+    overlaps
+        What each run's folder holds of overlap, by label, of those that hold anything that can be read.
     alone
         Whether the report is about one run.
     """
@@ -72,6 +78,8 @@ class Tables:
     intensity: pd.DataFrame
     ceilings: pd.DataFrame
     reference: pd.DataFrame
+    overlap: pd.DataFrame
+    overlaps: dict[str, Overlap] = field(default_factory=dict)
     alone: bool = True
 
     @property
@@ -104,7 +112,16 @@ class Tables:
             return
         for label, run in self.runs.items():
             of_run = {name: frame[frame["run"] == label] for name in FRAMES for frame in [getattr(self, name)]}
-            yield replace(self, runs={label: run}, **of_run)
+            overlaps = {label: self.overlaps[label]} if label in self.overlaps else {}
+            yield replace(self, runs={label: run}, overlaps=overlaps, **of_run)
+
+    def measured_overlap(self, letters: Mapping[str, str]) -> list[Measured]:
+        """What each run's folder holds of overlap, in order; the runs are called by these letters."""
+        return [
+            Measured(letters[label], label, self.overlaps[label], index)
+            for index, label in enumerate(self.runs)
+            if label in self.overlaps
+        ]
 
 
 def compute(runs: Sequence[RunColumns]) -> Tables:
@@ -113,6 +130,7 @@ def compute(runs: Sequence[RunColumns]) -> Tables:
 
     named = dict(zip(labels.of(runs), runs, strict=True))
     frames: dict[str, list[pd.DataFrame]] = {}
+    overlaps = {label: found for label, run in named.items() if (found := overlap_rows.of_folder(run.path))}
     for label, run in named.items():
         types = layer_types(run)
         of_run = {
@@ -122,12 +140,14 @@ def compute(runs: Sequence[RunColumns]) -> Tables:
             "intensity": intensity(run),
             "ceilings": ceilings(run),
             "reference": reference(run),
+            "overlap": overlap_rows.frame([overlaps[label]] if label in overlaps else []),
         }
         for name, frame in of_run.items():
             labelled = frame.copy(deep=False)
             labelled.insert(0, "run", pd.Series(pd.Categorical([label] * len(frame), list(named)), frame.index))
             frames.setdefault(name, []).append(labelled)
-    return Tables(named, **{name: _together(parts) for name, parts in frames.items()}, alone=len(named) == 1)
+    together = {name: _together(parts) for name, parts in frames.items()}
+    return Tables(named, **together, overlaps=overlaps, alone=len(named) == 1)
 
 
 def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

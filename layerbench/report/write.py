@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from layerbench import files, outputs
 from layerbench.errors import StoreError, UsageError
 from layerbench.processes import in_processes
-from layerbench.report import cells, claims, columns, figure, frame_csv, html_extra, markdown, tables, text, twins
+from layerbench.report import claims, columns, figure, frame_csv, html_extra, markdown, tables, text, twins
 from layerbench.report.columns import RunColumns
 from layerbench.report.tables import FRAMES, Tables
+from layerbench.report.twins import files as twin_files
 from layerbench.store import collector_paused
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FIGURE_PNG, FIGURE_SVG = "figure.png", "figure.svg"
 PAGE = "report.html"
 TEXT = "report.md"
-FIGURES = "figures"
+FIGURES = twin_files.FOLDER
 """Folder of the figures for papers, each with its numbers."""
 
 FOLDER = "report"
@@ -186,13 +187,8 @@ def _twin(draft: Path, computed: Tables, name: str) -> _Made:
     twin = twins.draw(computed, name)
     if twin is None:
         return _Made([])
-    stem = f"{FIGURES}/{name}"
-    for kind in twins.FORMATS:
-        (draft / f"{stem}.{kind}").write_bytes(twins.rendered(twin.figure, kind))
-    _table(draft, f"{stem}.csv", twin.numbers)
-    (draft / f"{stem}.md").write_bytes(_numbers(twin).encode())
-    picture = markdown.Picture(f"{stem}.png", twin.alt, f"{twin.title}. {twin.caption}")
-    return _Made([f"{stem}.{kind}" for kind in (*twins.FORMATS, "csv", "md")], picture)
+    picture = markdown.Picture(f"{FIGURES}/{name}.png", twin.alt, f"{twin.title}. {twin.caption}")
+    return _Made(twin_files.write(twin, draft), picture)
 
 
 def _page(draft: Path, computed: Tables, checked: pd.DataFrame) -> _Made:
@@ -202,20 +198,10 @@ def _page(draft: Path, computed: Tables, checked: pd.DataFrame) -> _Made:
     return _Made([PAGE])
 
 
-def _numbers(twin: twins.Twin) -> str:
-    """A figure's numbers in words: its title, what is to be known of it, and its table."""
-    lines = [f"# {cells.escape(twin.title)}", "", f"![{cells.escape(twin.alt)}]({twin.name}.png)", ""]
-    lines += [cells.escape(twin.caption), "", *cells.of_frame(twin.numbers)]
-    if len(twin.numbers) > cells.ROWS_SHOWN:
-        lines += [f"{len(twin.numbers) - cells.ROWS_SHOWN:,} more are in {twin.name}.csv.", ""]
-    return "\n".join(lines)
-
-
 def _everything(folder: Path) -> set[Path]:
     """All that a report may write into a folder."""
     top = [PAGE, TEXT, FIGURE_PNG, FIGURE_SVG, "claims.csv", *(f"{name}.csv" for name in FRAMES)]
-    kinds = [*twins.FORMATS, "csv", "md"]
     return {
         *(folder / name for name in top),
-        *(folder / FIGURES / f"{name}.{kind}" for name in twins.NAMES for kind in kinds),
+        *(folder / FIGURES / f"{name}.{kind}" for name in twins.NAMES for kind in twin_files.KINDS),
     }

@@ -29,8 +29,8 @@ def test_a_layout_is_found_by_its_name_and_holds_every_element(layout: str, size
     assert desc.sizes == sizes
     values = np.arange(np.prod(sizes), dtype=np.float32).reshape(sizes)
     memory, back = dnnl.Memory(desc), np.full(sizes, np.nan, dtype=np.float32)
-    dnnl.reorder(dnnl.Memory.of_array(values), memory)
-    dnnl.reorder(memory, dnnl.Memory.of_array(back))
+    dnnl.reorder(dnnl.Memory.of_array(values), memory)()
+    dnnl.reorder(memory, dnnl.Memory.of_array(back))()
     np.testing.assert_array_equal(back, values)
     assert desc.padded == (memory.buffer.size > values.size)
 

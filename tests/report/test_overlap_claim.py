@@ -73,7 +73,9 @@ def test_the_row_that_decides_is_the_one_told(tmp_path: Path) -> None:
 def test_without_the_file_nothing_is_asked_for_that_no_command_does(tmp_path: Path) -> None:
     finding = overlap_claim.overlap(tmp_path)
     assert finding.verdict == UNKNOWN
-    assert finding.told() == "The run has no overlap.json, and no command of this version makes one yet."
+    assert finding.told() == (
+        "The run has no overlap.json. To say it, run layerbench overlap with the run's folder as --output."
+    )
 
 
 def test_another_count_says_nothing_of_one_node(tmp_path: Path) -> None:

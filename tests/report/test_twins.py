@@ -290,7 +290,7 @@ def test_the_base_is_named() -> None:
 
 
 def test_names_are_in_order_and_known(usual: tuple[Tables, Drawn]) -> None:
-    assert tuple(usual[1]) == twins.NAMES
+    assert (*usual[1], *twins.OVERLAP_NAMES) == twins.NAMES
     assert twins.FORMATS == ("png", "svg", "pdf")
 
 

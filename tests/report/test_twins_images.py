@@ -13,8 +13,8 @@ from matplotlib.image import imread
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from layerbench.report import style
-from tests.report import synthetic, twinned
+from layerbench.report import overlap_figures, style
+from tests.report import overlapped, synthetic, twinned
 from tests.report.pictures import artist
 
 BASELINE = Path(__file__).parent / "baseline"
@@ -31,7 +31,10 @@ MOST = 2
 SHIFT = 2
 """Pixels that a panel may have moved, because the words around it take more or less room."""
 
-FIGURES = ["running_time", "speedup", "efficiency", "breakdown", "intensity", "roofline", "samples", "reference"]
+FIGURES = [
+    *("running_time", "speedup", "efficiency", "breakdown", "intensity", "roofline", "samples", "reference"),
+    *("overlap_step", "overlap_gain", "overlap_timeline"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,8 @@ def figures() -> dict[str, Figure]:
     alone = {name: twin.figure for name, twin in twinned.drawn(twinned.of(run)).items()}
     two = twinned.of(twinned.run(path=Path("r/a")), twinned.run(path=Path("r/b"), measured=4, batch=32))
     together = {f"{name}-two": twin.figure for name, twin in twinned.drawn(two).items() if name != "intensity"}
-    return alone | together
+    overlap = {twin.name: twin.figure for twin in overlap_figures.figures(overlapped.marked())}
+    return alone | together | overlap
 
 
 def pixels(figure: Figure, **changes: Any) -> np.ndarray:
@@ -113,6 +117,11 @@ def test_other_edges_of_letters_and_a_panel_moved_a_little_are_no_difference(
         ("intensity", "intensity:lstm"),
         ("roofline", "roofline:ceiling"),
         ("reference", "reference:fc7:forward"),
+        ("overlap_step", "overlap_step:2:implicit:transfer"),
+        ("overlap_gain", "overlap_gain:speedup:1:measured"),
+        ("overlap_gain", "overlap_gain:attainable"),
+        ("overlap_timeline", "overlap_timeline:explicit:compute:backward_weights"),
+        ("overlap_timeline", "overlap_timeline:implicit:asks:3"),
     ],
 )
 def test_something_missing_is_a_difference(figures: dict[str, Figure], name: str, gid: str) -> None:

@@ -47,7 +47,7 @@ def test_everything_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
     assert {str(path.relative_to(folder / "report")) for path in written} == files(folder / "report")
     found = files(folder / "report")
     assert {*FRAMES, "ceilings.csv", "claims.csv", "report.md", "figure.png", "figure.svg"} <= found
-    names = set(twins.NAMES) - {"reference"}
+    names = set(twins.NAMES) - {"reference", *twins.OVERLAP_NAMES}
     assert found >= {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg", "pdf", "csv", "md")}
     magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     for path in written:
@@ -221,7 +221,7 @@ def test_a_crash_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest
     def interrupted(*_: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(twins, "rendered", interrupted)
+    monkeypatch.setattr(twins.files, "rendered", interrupted)
     with pytest.raises(KeyboardInterrupt):
         report([newer], run / "report", html=False)
     assert {path: path.read_bytes() for path in (run / "report").rglob("*") if path.is_file()} == before

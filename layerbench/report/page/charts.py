@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from layerbench.report.marks import look
-from layerbench.report.page import breakdown, intensity, palette, published, roofline, scaling, words
+from layerbench.report.page import breakdown, intensity, overlap, palette, published, roofline, scaling, words
 from layerbench.report.page.section import SYMBOLS, Section, axis, layout
 from layerbench.report.tables import Tables
 
@@ -13,6 +13,7 @@ from layerbench.report.tables import Tables
 def sections(tables: Tables) -> tuple[list[Section], list[Section]]:
     """What stands before the observations, and what after them."""
     before = [module.section(tables) for module in (scaling, breakdown, intensity, roofline)]
+    before += overlap.sections(tables)
     after = published.section(tables)
     return before, [after] if after is not None else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerbench.report import marks
+from layerbench.report import marks, overlap_lanes
 
 INK, QUIET = "#1b1f24", "#59636e"
 """Of text, and of text that may be overlooked."""
@@ -44,6 +44,12 @@ DARK = {
     PARTS["forward"]: "#2a4356",
     PARTS["backward_data"]: "#3f6480",
     PARTS["backward_weights"]: "#5486aa",
+    overlap_lanes.STAGE.pale: "#1c6f58",
+    overlap_lanes.MOVE.pale: "#8a6410",
+    overlap_lanes.EXCHANGE.pale: "#86461a",
+    overlap_lanes.FORWARD.colour: "#cfe8f7",
+    overlap_lanes.BACKWARD_WEIGHTS.colour: "#2a77ad",
+    overlap_lanes.OTHER.colour: "#8b949e",
 }
 """What each colour becomes; one that is not here is the same on both grounds."""
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from layerbench.report import style
+from layerbench.report.overlap_rows import Measured
 from layerbench.report.tables import Tables
-from layerbench.report.twins import breakdown, intensity, reference, roofline, samples, scaling
-from layerbench.report.twins.column import DPI
+from layerbench.report.twins import (
+    breakdown,
+    captions,
+    intensity,
+    overlap_gain,
+    overlap_step,
+    overlap_timeline,
+    reference,
+    roofline,
+    samples,
+    scaling,
+)
+from layerbench.report.twins.files import FORMATS, rendered
 from layerbench.report.twins.twin import Twin
 
-__all__ = ["FORMATS", "NAMES", "Twin", "draw", "draw_all", "rendered"]
-
-FORMATS: tuple[style.Format, ...] = ("png", "svg", "pdf")
+__all__ = ["FORMATS", "NAMES", "OVERLAP_NAMES", "Twin", "draw", "draw_all", "draw_overlap", "rendered"]
 
 _FIGURES: dict[str, Callable[[Tables], Twin | None]] = {
     "running_time": scaling.running_time,
@@ -26,14 +35,31 @@ _FIGURES: dict[str, Callable[[Tables], Twin | None]] = {
     "reference": reference.reference,
 }
 
-NAMES = tuple(_FIGURES)
+_OF_OVERLAP: dict[str, Callable[[Sequence[Measured]], Twin | None]] = {
+    "overlap_step": overlap_step.step,
+    "overlap_gain": overlap_gain.gain,
+    "overlap_timeline": overlap_timeline.timeline,
+}
+
+OVERLAP_NAMES = tuple(_OF_OVERLAP)
+"""Figures of what ``overlap.json`` holds, where a run has one."""
+
+NAMES = (*_FIGURES, *OVERLAP_NAMES)
 """Every figure there can be."""
 
 
 def draw(tables: Tables, name: str) -> Twin | None:
     """Draw the figure of a name; None where it has nothing to show."""
+    if name in _OF_OVERLAP:
+        return draw_overlap(tables.measured_overlap(captions.letters(tables)), name)
     with style.styled(style.PAPER):
         return _FIGURES[name](tables)
+
+
+def draw_overlap(measured: Sequence[Measured], name: str) -> Twin | None:
+    """Draw a figure of overlap; None where it has nothing to show."""
+    with style.styled(style.PAPER):
+        return _OF_OVERLAP[name](measured)
 
 
 def draw_all(tables: Tables) -> Iterator[Twin]:
@@ -41,8 +67,3 @@ def draw_all(tables: Tables) -> Iterator[Twin]:
     for name in NAMES:
         if (twin := draw(tables, name)) is not None:
             yield twin
-
-
-def rendered(figure: Any, kind: style.Format) -> bytes:
-    """A figure as a file's contents; the same bytes for the same figure and library versions."""
-    return style.rendered(figure, kind, style.PAPER, DPI)

@@ -31,7 +31,12 @@ _RUNS = (
 
 def run_looks(tables: Tables) -> dict[str, Look]:
     """How each of several runs is drawn."""
-    return {label: _RUNS[index % len(_RUNS)] for index, label in enumerate(tables.runs)}
+    return {label: run_look(index) for index, label in enumerate(tables.runs)}
+
+
+def run_look(index: int) -> Look:
+    """How the run at this place among several is drawn."""
+    return _RUNS[index % len(_RUNS)]
 
 
 def kinds_of(tables: Tables) -> list[str]:

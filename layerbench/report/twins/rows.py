@@ -43,10 +43,11 @@ def lay_out(panel: Any, rows: Sequence[Row]) -> None:
     panel.tick_params(axis="y", length=0, pad=2 * _MARK)
     panel.grid(visible=False, axis="y")
     for y, row in enumerate(rows):
-        _mark(panel, y, row)
+        mark(panel, y, row)
 
 
-def _mark(panel: Any, y: float, row: Row) -> None:
+def mark(panel: Any, y: float, row: Row) -> None:
+    """Draw a row's mark beside the axis, and what is around it."""
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     beside = blended_transform_factory(panel.transAxes, panel.transData)
@@ -67,9 +68,9 @@ def _mark(panel: Any, y: float, row: Row) -> None:
         markeredgecolor=row.look.colour,
         markeredgewidth=small.edge,
     )
-    for applies, mark, shape in ((row.noisy, "noisy", ring), (row.throttled, "throttled", square)):
+    for applies, around, shape in ((row.noisy, "noisy", ring), (row.throttled, "throttled", square)):
         if applies:
-            draw(mark, **{**shape(small), "markeredgecolor": INK})
+            draw(around, **{**shape(small), "markeredgecolor": INK})
 
 
 def chosen(count: int, most: int) -> list[int]:

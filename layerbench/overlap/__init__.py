@@ -1,0 +1,1 @@
+"""A training step without and with overlap: what is gained, what could be, and what is still waited for."""
