@@ -26,8 +26,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to,
     ``roofline`` for the ceilings of a rank. Of a calibration, ``exchanges`` is for what ranks do together and ``rank``
-    for all that one has by itself, in ``dtypes``. ``overlap`` is for a step with and without overlap, as the task of that
-    name has it.
+    for all that one has by itself, in ``dtypes``. ``overlap`` is for a step with and without overlap: see its
+    task.
     ``world`` ranks run; the records are about ``ranks`` of them. ``layouts`` has the layout of each layer by name,
     where it was chosen layer by layer. ``alike`` are facts of the environment that every rank must find where it runs.
     """

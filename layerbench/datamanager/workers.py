@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from layerbench.datamanager.failures import Doing, failed, reason
+from layerbench.datamanager.failures import Doing, failed
 from layerbench.datamanager.plan import Taker, Work
 from layerbench.datamanager.slots import Skipped, Token
 from layerbench.datamanager.source import SkippedError, Stage
@@ -106,7 +106,7 @@ class StageWorker:
                 return None
             return Work(slot, work.start, work.stop, work.origin, work.out, value)
         except SkippedError as why:
-            slot.skipped.append((work.start, work.stop, Skipped(work.origin, reason(why), slot.index)))
+            slot.skipped.append((work.start, work.stop, Skipped(work.origin, str(why), slot.index)))
         except BaseException as error:
             if slot.failure is None:
                 slot.failure = failed(slot.index, name, work.origin, error)
