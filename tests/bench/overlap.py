@@ -34,12 +34,24 @@ from tests.bench import torch_loader
 IMAGES = 512
 BATCH = 32
 SIZE = 224
-ROUNDS = 7
-SECONDS = 1.5
+ROUNDS = 6
+SECONDS = 1.0
 """Of each way in a round."""
 
 DEPTH = 3
-PLAIN, OURS = "plain loop", "data manager"
+PLAIN = "plain loop"
+OURS = {
+    "data manager, 1 worker a stage, on the spare core": 1,
+    "data manager, 2 workers a stage, on all cores": 2,
+}
+MANAGED = "data manager"
+
+WIDTHS = (128, 256, 512, 1024, 2048, 4096)
+"""Of the layers whose matrix products are the computation."""
+
+CALLS = 10
+"""Products that a computation has at least: kernels of a step are called one after another, not one in all."""
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AIM = "aims: 1.0 of the best peer everywhere, 1.2 on the image folder; η 0.95 where both stages take equally long"
 
@@ -53,16 +65,19 @@ def measure() -> tuple[dict[str, Any], str]:
     spare = cores[1:2] or cores
     os.sched_setaffinity(0, cores[:1])
     rows: list[dict[str, Any]] = []
-    product = _product()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for kind, sources in _kinds(Path(folder)).items():
-                source, peers = sources
-                transfer = _seconds_of(source)
-                for ratio, times in (("none", 0), ("equal", max(1, round(transfer / _seconds(product))))):
-                    ways: dict[str, Way] = {PLAIN: partial(_plain, source), OURS: partial(_managed, source, spare)}
+            for kind, (source, peers) in _kinds(Path(folder)).items():
+                transfer = _transfer(source)
+                product, each = _product(transfer / CALLS)
+                for computation, times in (("reads the batch", 0), ("as long as transfer", round(transfer / each))):
+                    ways: dict[str, Way] = {PLAIN: partial(_plain, source)}
+                    ways |= {
+                        name: partial(_managed, source, workers, spare if workers == 1 else cores)
+                        for name, workers in OURS.items()
+                    }
                     ways |= {name: partial(made, spare, cores) for name, made in peers.items()}
-                    rows.append(_row(kind, ratio, ways, product, times))
+                    rows.append(_row(kind, computation, ways, product, times))
         figures = {"rows": rows, "overhead_seconds": _overhead(spare), "peak": _peak(spare), "batch": BATCH}
     finally:
         os.sched_setaffinity(0, cores)
@@ -102,34 +117,35 @@ def _plain(source: Callable[[], Source]) -> Iterator[Any]:
         yield from batches(opened)
 
 
-def _managed(source: Callable[[], Source], spare: list[int]) -> Iterator[Any]:
-    with DataManager(source(), depth=DEPTH, workers=1, cores=spare) as manager:
+def _managed(source: Callable[[], Source], workers: int, cores: list[int]) -> Iterator[Any]:
+    with DataManager(source(), depth=DEPTH, workers=workers, cores=cores) as manager:
         yield from manager
 
 
-def _product() -> Run:
-    """A matrix product of some tenths of a millisecond."""
-    layer = FC(name="work", in_features=512, out_features=512)
-    found = kernels.find("auto", layer, "fp32")
-    job = Job(layer, 64, "fp32")
-    operands = verify.tensors(layer, "fp32", 0, 0, 64)
-    return found.prepare(job, operands, found.search(job, operands, Budget())).run["forward"]
+def _product(wanted: float) -> tuple[Run, float]:
+    """The matrix product that lasts most nearly so many seconds, and how many it lasts."""
+    found = []
+    for width in WIDTHS:
+        layer = FC(name="work", in_features=width, out_features=width)
+        kernel = kernels.find("auto", layer, "fp32")
+        job = Job(layer, 64, "fp32")
+        operands = verify.tensors(layer, "fp32", 0, 0, 64)
+        run = kernel.prepare(job, operands, kernel.search(job, operands, Budget())).run["forward"]
+        taken = []
+        for _ in range(30):
+            begin = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - begin)
+        found.append((run, interval(taken).median))
+    return min(found, key=lambda each: abs(each[1] - wanted))
 
 
-def _seconds(run: Run) -> float:
-    taken = []
-    for _ in range(200):
-        begin = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - begin)
-    return interval(taken).median
-
-
-def _seconds_of(source: Callable[[], Source]) -> float:
+def _transfer(source: Callable[[], Source]) -> float:
+    """Seconds that a batch takes in a plain loop."""
     made = _plain(source)
     next(made)
     taken = []
-    for _ in range(7):
+    for _ in range(9):
         begin = time.perf_counter()
         next(made)
         taken.append(time.perf_counter() - begin)
@@ -137,48 +153,66 @@ def _seconds_of(source: Callable[[], Source]) -> float:
     return interval(taken).median
 
 
-def _row(kind: str, ratio: str, ways: dict[str, Way], product: Run, times: int) -> dict[str, Any]:
-    """Seconds of a batch in every way, and of the computation by itself."""
+def _row(kind: str, computation: str, ways: dict[str, Way], product: Run, times: int) -> dict[str, Any]:
+    """Seconds of a batch in every way, and of waiting for it in a plain loop."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    computed: list[float] = []
+    waited: list[float] = []
     for _ in range(ROUNDS):
-        computed.append(times * _seconds(product) if times else 0.0)
         for name, way in ways.items():
-            loop = way()
-            # The slots that are full at the start are no part of what a loop can keep up.
-            for _ in range(DEPTH + 2):
-                next(loop)
-            count, begin = 0, time.perf_counter()
-            while time.perf_counter() - begin < SECONDS or count < 2 * DEPTH:
-                next(loop)
-                for _ in range(times):
-                    product()
-                count += 1
-            taken[name].append((time.perf_counter() - begin) / count)
-            loop.close()  # type: ignore[attr-defined]
-            gc.collect()
+            step, wait = _steps(way(), product, times)
+            taken[name].append(step)
+            if name == PLAIN:
+                waited.append(wait)
     found = {name: interval(samples) for name, samples in taken.items()}
-    peers = {name: of for name, of in found.items() if name != OURS}
-    best = min(peers, key=lambda name: peers[name].median)
+    ours = min(OURS, key=lambda name: found[name].median)
+    best = min(found.keys() - OURS.keys(), key=lambda name: found[name].median)
     row: dict[str, Any] = {
         "files": kind,
-        "computation": ratio,
+        "computation": computation,
         "seconds": {name: of._asdict() for name, of in found.items()},
+        "ours": ours,
         "best_peer": best,
-        "over_best_peer": ratio_of(found[best], found[OURS])._asdict(),
+        "over_best_peer": ratio_of(found[best], found[ours])._asdict(),
     }
     if times:
-        plain, ours = found[PLAIN].median, found[OURS].median
-        computation = interval(computed).median
-        longest = max(computation, plain - computation)
-        row |= {"attainable": plain / longest, "speedup": plain / ours, "eta": (plain - ours) / (plain - longest)}
+        # What overlap by itself gains: one core computes, and the other prepares.
+        spared = next(iter(OURS))
+        plain, transfer = found[PLAIN].median, interval(waited).median
+        longest = max(transfer, plain - transfer)
+        gained = plain - found[spared].median
+        row |= {
+            "attainable": plain / longest,
+            "speedup": plain / found[spared].median,
+            "eta": gained / (plain - longest),
+        }
     return row
+
+
+def _steps(loop: Iterator[Any], product: Run, times: int) -> tuple[float, float]:
+    """Seconds of a step, and of them waiting for the batch."""
+    # The slots that are full at the start are no part of what a loop can keep up.
+    for _ in range(DEPTH + 2):
+        next(loop)
+    count, waited, begin = 0, 0.0, time.perf_counter()
+    while time.perf_counter() - begin < SECONDS or count < 2 * DEPTH:
+        before = time.perf_counter()
+        batch = next(loop)
+        waited += time.perf_counter() - before
+        # Every computation on a batch reads it.
+        np.asarray(batch[0] if isinstance(batch, tuple | list) else batch).max()
+        for _ in range(times):
+            product()
+        count += 1
+    seconds = time.perf_counter() - begin
+    loop.close()  # type: ignore[attr-defined]
+    gc.collect()
+    return seconds / count, waited / count
 
 
 def _overhead(spare: list[int]) -> dict[str, Any]:
     """Seconds that handing over a batch costs, of batches that cost nothing themselves."""
     few = np.zeros((4096, 4), np.float32)
-    each: dict[str, list[float]] = {PLAIN: [], OURS: []}
+    each: dict[str, list[float]] = {PLAIN: [], MANAGED: []}
     for _ in range(ROUNDS):
         for name, samples in each.items():
             source = Arrays(few, batch_size=4, epochs=20)
@@ -210,38 +244,55 @@ def _peak(spare: list[int]) -> dict[str, int]:
 
 def _table(figures: dict[str, Any]) -> str:
     lines = [
-        f"Batches of {figures['batch']} samples, one core that computes and one to spare: milliseconds a batch "
+        f"Batches of {figures['batch']} samples, one core that computes and one to spare: milliseconds a step "
         "(95 % interval).",
         "",
-        "| files | computation | plain loop | data manager | best other | which | best peer / ours | speed-up of Σ/max "
+        "| files | computation | plain loop | data manager | best DataLoader | best peer / ours | speed-up of Σ/max "
         "| η |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    used: list[str] = []
     for row in figures["rows"]:
-        others = {name: of for name, of in row["seconds"].items() if name not in (PLAIN, OURS)}
-        best = min(others, key=lambda name: others[name]["median"]) if others else ""
-        gain = f"{row['speedup']:.2f} of {row['attainable']:.2f} | {row['eta']:.3f}" if "eta" in row else " | "
+        seconds = row["seconds"]
+        loaders = {name: of for name, of in seconds.items() if name != PLAIN and name not in OURS}
+        best = min(loaders, key=lambda name: loaders[name]["median"]) if loaders else ""
         cells = [
             row["files"],
             row["computation"],
-            _told(row["seconds"][PLAIN]),
-            _told(row["seconds"][OURS]),
-            _told(others[best]) if best else "",
-            best,
-            f"{row['over_best_peer']['median']:.2f}",
+            _told(seconds[PLAIN]),
+            f"{_told(seconds[row['ours']])}{_marked(row['ours'], used)}",
+            f"{_told(loaders[best])}{_marked(best, used)}" if best else "",
+            _ratio(row["over_best_peer"]),
+            f"{row['speedup']:.2f} of {row['attainable']:.2f}" if "eta" in row else "",
+            f"{row['eta']:.3f}" if "eta" in row else "",
         ]
-        lines.append(f"| {' | '.join(cells)} | {gain} |")
+        lines.append(f"| {' | '.join(cells)} |")
     overhead = {name: of["median"] * 1e6 for name, of in figures["overhead_seconds"].items()}
     peak = figures["peak"]
     lines += [
         "",
-        f"A batch of no size costs {overhead[OURS]:.1f} µs through the data manager, {overhead[PLAIN]:.1f} µs in a "
+        "; ".join(f"{number}: {name}" for number, name in enumerate(used, 1)),
+        "",
+        "Speed-up and η are of one worker a stage on the spare core, over the plain loop.",
+        f"A batch of no size costs {overhead[MANAGED]:.1f} µs through the data manager, {overhead[PLAIN]:.1f} µs in a "
         "plain loop (aim: 50 µs).",
         f"Memory grows by {peak['grown'] / peak['slots']:.3f} of depth times a batch (aim: 1.1).",
         "",
         AIM,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _marked(name: str, used: list[str]) -> str:
+    """A number that stands for a way, told below the table."""
+    if name not in used:
+        used.append(name)
+    return f" [{used.index(name) + 1}]"
+
+
+def _ratio(of: dict[str, Any]) -> str:
+    found = Interval(**of)
+    return f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _told(of: dict[str, Any]) -> str:

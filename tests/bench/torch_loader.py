@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def _endless(dataset: Any, batch: int, workers: int, cores: list[int], *, whole:
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(1)
 
+    # It counts the cores of this thread, which are not those of its workers.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     sampler = RandomSampler(dataset)
     how: dict[str, Any] = {"batch_size": batch, "sampler": sampler, "drop_last": True}
     if whole:
