@@ -20,7 +20,8 @@ from layerbench.datamanager.images import ImageFolder
 from layerbench.datamanager.iterables import Batches
 from layerbench.datamanager.manager import Batch, DataManager
 from layerbench.datamanager.order import Order
-from layerbench.datamanager.shards import Raw, Shards
+from layerbench.datamanager.shard_files import Raw
+from layerbench.datamanager.shards import Shards
 from layerbench.datamanager.slots import Skipped
 from layerbench.datamanager.source import Field, Piece, SkippedError, Source, Stage
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -74,12 +73,11 @@ SOME_FAILED = 1
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, samples and their order.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
     help="Folder for overlap.json and what is drawn; may be a run's.  [default: a new one in runs/]",
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @one_line
-def overlap_command(output: Path | None, quiet: bool, filter_: str | None, **asked: Any) -> None:
+def overlap_command(output: str | None, quiet: bool, filter_: str | None, **asked: Any) -> None:
     """Time a training step with implicit and with explicit transfer and exchange, at several node counts.
 
     Prints what overlap gains, what it could gain at most, and what is still waited for; and, for a sweep of ratios of

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from layerbench import allocation, kernel, option_checks, plan
 from layerbench import suite as suites
 from layerbench.allocation import Place
+from layerbench.connections import chains, sample_shape
+from layerbench.datamanager.source import Field
 from layerbench.errors import UsageError
 from layerbench.layers import AnyLayer, DType
+from layerbench.overlap import workloads
+from layerbench.overlap.workloads import SYNTHETIC
 from layerbench.overlap_records import MODES, Mode, OverlapTask
+from layerbench.partition import global_batch
 from layerbench.records import Options, Scaling
 from layerbench.suite_format import did_you_mean, printable, shown
-
-SYNTHETIC = "synthetic"
 
 RATIOS = (0.1, 0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.67, 2.5, 4.0, 10.0)
 """Of transfer to computation: 1.6 can be reached from 0.6 to 1.67."""
@@ -144,7 +148,32 @@ def asked(
         spare_cores=spare,
         ratios=_ratios(ratios),
     )
+    _check_batch(options)
+    if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
+        _check_kernels(layers, options)
+        _check_source(task.source, layers, options)
     return Question(loaded.name, layers, options, task, place, cores)
+
+
+def _check_batch(options: Options) -> None:
+    """Refuse counts that leave a rank without samples: all ranks take part in every step."""
+    ranks = max(options.nodes) * options.ranks_per_node
+    batch = global_batch(options.batch, ranks, options.ranks_per_node, options.scaling)
+    if batch < ranks:
+        raise UsageError(f"--batch {options.batch}: {ranks} ranks need a sample each; give more, or fewer nodes")
+
+
+def _check_kernels(layers: Sequence[AnyLayer], options: Options) -> None:
+    for layer in layers:
+        kernel.find(options.kernels, layer, options.dtype, linked=True)
+
+
+def _check_source(source: str, layers: Sequence[AnyLayer], options: Options) -> None:
+    """Refuse a folder of what the network does not take."""
+    if source != SYNTHETIC:
+        heads = [chain.layers[0] for chain in chains(layers)]
+        fields = [Field(head.name, sample_shape(head), np.dtype(np.float32)) for head in heads]
+        workloads.source_of(source, fields, 1, options.seed, 0, 1)[0].close()
 
 
 def _spare(asked: int | None, place: Place, ranks_per_node: int) -> int:

@@ -14,10 +14,12 @@ from layerbench.datamanager import Arrays, ImageFolder, Normalise, Shards
 from layerbench.datamanager.source import Field, Source
 from layerbench.device import Run
 from layerbench.errors import UsageError
-from layerbench.overlap.question import SYNTHETIC
 from layerbench.overlap_records import OverlapTask
 from layerbench.suite_format import printable
 from layerbench.training_step import TrainingStep
+
+SYNTHETIC = "synthetic"
+"""What a source is called that is no folder."""
 
 POOL_BATCHES = 4
 """Batches of which a synthetic source has the samples, so that one batch's are not found in a cache by the next."""

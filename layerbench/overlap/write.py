@@ -16,7 +16,7 @@ RUNS = Path("runs")
 TRACE = "overlap-trace.json"
 
 
-def folder_for(output: Path | None, suite: str) -> Path:
+def folder_for(asked: str | None, suite: str) -> Path:
     """The folder that is written into, made if it is not there.
 
     Raises
@@ -26,15 +26,17 @@ def folder_for(output: Path | None, suite: str) -> Path:
     StoreError
         If it cannot be made.
     """
-    if output is None:
+    if asked is None:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         first = RUNS / f"overlap-{suite}-{stamp}"
         output, again = first, 1
         while output.exists():
             again += 1
             output = first.with_name(f"{first.name}-{again}")
-    elif not str(output).strip():
+    elif not asked.strip():
         raise UsageError("--output must name a folder, and is empty")
+    else:
+        output = Path(asked)
     told = printable(str(output))
     try:
         if (output / OVERLAP).exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from layerbench.allocation import Place
 from layerbench.errors import UsageError
@@ -87,6 +88,7 @@ def test_ratios_are_sorted_each_once() -> None:
 
 def test_a_folder_is_told_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "one.png")
     monkeypatch.chdir(tmp_path)
     assert asked(source="photos").task.source == str(tmp_path / "photos")
 
@@ -120,4 +122,10 @@ def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], told: st
     with pytest.raises(UsageError) as caught:
         asked(**changes)
     assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_nothing_that_can_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no images") as caught:
+        asked(source=str(tmp_path))
     assert "\n" not in str(caught.value)
