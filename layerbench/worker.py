@@ -158,8 +158,13 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     seats = ranks.all_gather(seat())
     spare = assignment.overlap.spare_cores if assignment.overlap else 0
     cores = assign(seats, options.threads_per_rank + spare, oversubscribe=options.oversubscribe)
+    computing = cores[ranks.rank][: options.threads_per_rank]
+    if spare and options.oversubscribe:
+        # Ranks that share all their cores should not all compute on the first of them.
+        apart = assign(seats, options.threads_per_rank, oversubscribe=True)[ranks.rank]
+        computing = apart if set(apart) < set(cores[ranks.rank]) else computing
     # Threads that compute are started from here, and inherit the cores: those to spare are left to others.
-    os.sched_setaffinity(0, cores[ranks.rank][: options.threads_per_rank])
+    os.sched_setaffinity(0, computing)
     hosts = ranks.gather(socket.gethostname())
 
     voice = Voice(ranks.rank)
@@ -176,7 +181,7 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     elif assignment.purpose == "rank":
         found = msgspec.structs.replace(found, rank=_rank(assignment, voice))
     elif assignment.purpose == "overlap":
-        spared = cores[ranks.rank][options.threads_per_rank :]
+        spared = tuple(core for core in cores[ranks.rank] if core not in computing)
         found = msgspec.structs.replace(found, overlap=_overlap(assignment, ranks, spared, voice))
     else:
         status = _measure(assignment, ranks, voice)

@@ -60,7 +60,7 @@ SOME_FAILED = 1
     "--rel-error", type=float, default=0.01, show_default=True, help="Stop when both medians are known this well."
 )
 @click.option(
-    "--max-time", type=float, default=20.0, show_default=True, help="... or after so many seconds of each mode."
+    "--max-time", type=float, default=10.0, show_default=True, help="... or after so many seconds of each mode."
 )
 @click.option("--oversubscribe", is_flag=True, help="Run more ranks than cores for real, instead of emulating them.")
 @click.option(

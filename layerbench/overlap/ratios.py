@@ -38,6 +38,9 @@ TRANSFER = 20e-3
 
 MOST_IMAGES = 512
 
+SECONDS = 4.0
+"""Of each mode at a ratio, at most: there are many ratios, and they have one curve."""
+
 TRIED = 9
 """Batches that tell how long one takes."""
 
@@ -72,7 +75,7 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
         device.synchronize()
 
     images = _images(options.seed)
-    rule = Rule(options.rel_error, options.max_time, options.max_samples)
+    rule = Rule(options.rel_error, min(options.max_time, SECONDS), options.max_samples)
     found = []
     for ratio in asked.ratios:
         progress(f"ratio {ratio:g}")
