@@ -13,7 +13,9 @@ EXTRAP := 4.2.5
 
 # Tests that time nothing, or mostly wait, run several at once; all others want the machine for themselves.
 TOGETHER := $(addprefix tests/,batch compare export kernel_times machine predict report schedule) \
-	$(wildcard tests/test_split*.py tests/test_store*.py tests/test_suite*.py) tests/test_wheel.py
+	$(wildcard tests/test_split*.py tests/test_store*.py tests/test_suite*.py) tests/test_wheel.py \
+	$(wildcard tests/test_training*.py) tests/test_connections.py \
+	$(filter-out tests/datamanager/test_exchange.py,$(wildcard tests/datamanager/test_*.py))
 
 .PHONY: run test check bench wheel clean
 
