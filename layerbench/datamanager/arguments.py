@@ -7,13 +7,16 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
 
 from layerbench.datamanager.device import Device
 from layerbench.datamanager.source import Source
 from layerbench.errors import UsageError
 from layerbench.suite_format import did_you_mean, shown
 
+_OF_A_SOURCE = ("fields", "batch_size", "batches", "stages", "plan", "close")
 _CUDA = re.compile(r"cuda(?::(\d{1,4}))?")
 
 
@@ -25,6 +28,12 @@ def check_source(source: Source) -> None:
     UsageError
         Says what is wrong with it.
     """
+    if missing := [name for name in _OF_A_SOURCE if not hasattr(source, name)]:
+        kind = type(source).__name__
+        raise UsageError(
+            f"expected a source, such as Arrays, ImageFolder, Shards or Batches, not {shown(kind)}, which has no "
+            f"{missing[0]}; Batches makes one of whatever can be iterated"
+        )
     if not _is_count(source.batch_size):
         raise UsageError(f"a source's batch_size is a whole number of at least 1, not {shown(source.batch_size)}")
     if source.batches is not None and not _is_count(source.batches, least=0):
@@ -48,9 +57,9 @@ def check_depth(depth: object) -> int:
     UsageError
         If it is no whole number, or none.
     """
-    if not isinstance(depth, int) or not _is_count(depth):
+    if not isinstance(depth, int | np.integer) or not _is_count(depth):
         raise UsageError(f"depth is the number of slots, a whole number of at least 1, not {shown(depth)}")
-    return depth
+    return int(depth)
 
 
 def check_timeout(timeout: float | None) -> float | None:
@@ -105,6 +114,8 @@ def check_cores(cores: Collection[int] | None) -> frozenset[int] | None:
         return None
     if not hasattr(os, "sched_setaffinity"):
         raise UsageError("cores: this system keeps no thread to cores; leave it None")
+    if not isinstance(cores, Iterable):
+        raise UsageError(f"cores are numbers of cores, such as [0, 1], not {shown(cores)}")
     asked = frozenset(cores)
     if not asked or not all(_is_count(core, least=0) for core in asked):
         raise UsageError(f"cores are numbers of cores, at least one, not {shown(sorted(asked, key=str))}")
@@ -153,4 +164,4 @@ def device_for(device: Device | str | None) -> Device:
 
 
 def _is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)

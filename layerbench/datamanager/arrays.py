@@ -89,6 +89,10 @@ class Arrays:
 
     def plan(self) -> Iterator[Sequence[Piece]]:
         """The pieces of each batch: about 2 MiB each, so that several workers share a large batch."""
+        if not self._arrays:
+            raise UsageError(
+                "these arrays were let go of when their data manager ended: make another source, or give it epochs"
+            )
         sample_bytes = sum(field.nbytes for field in self.fields)
         for samples in self.order:
             yield pieces(samples, sample_bytes)

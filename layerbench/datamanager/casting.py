@@ -52,7 +52,10 @@ class Normalise:
             raise UsageError(
                 f"{field.name}: normalised values are delivered as floating-point numbers, not {field.dtype}"
             )
-        mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
+        try:
+            mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
+        except (TypeError, ValueError):
+            raise UsageError(f"{field.name}: mean and std must be numbers, not {self}") from None
         if mean.ndim > 1 or std.ndim > 1 or (mean.ndim and std.ndim and mean.shape != std.shape):
             raise UsageError(f"{field.name}: mean and std must be one number each, or one for each channel")
         if not np.isfinite(mean).all() or not (np.isfinite(std) & (std > 0)).all() or not self.divisor > 0:
@@ -98,6 +101,8 @@ class Cast:
         wanted = stored.newbyteorder("=") if delivered is None else dtype_asked(name, delivered)
         if wanted.kind not in "biufc" or not np.can_cast(stored, wanted, "same_kind"):
             raise UsageError(f"{name}: {stored} does not become {_named(wanted)} without losing more than precision")
+        if normalise is not None and not isinstance(normalise, Normalise):
+            raise UsageError(f"{name}: expected a Normalise or None, not {normalise!r}")
         self.stored = stored
         self.field = Field(name, shape, wanted)
         self._factors = None if normalise is None else normalise.factors(self.field)

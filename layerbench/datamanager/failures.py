@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from layerbench.datamanager.slots import Skipped
 from layerbench.datamanager.source import SkippedError
 from layerbench.errors import DataError, LayerbenchError
 from layerbench.suite_format import flat, printable
@@ -49,6 +50,24 @@ def reason(error: BaseException) -> str:
     if text and isinstance(error, LayerbenchError | SkippedError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def nothing_left(batch: int, timeout: float, last: Skipped) -> DataError:
+    """What the consumer is told when it has waited too long, and of each batch meanwhile all was skipped.
+
+    Parameters
+    ----------
+    batch
+        The last of them.
+    timeout
+        Seconds that it may wait.
+    last
+        What was skipped last.
+    """
+    return DataError(
+        f"no batch after {seconds(timeout)}: of all up to batch {batch} everything was skipped, at last "
+        f"{printable(flat(last.origin))}: {printable(flat(last.reason))}"
+    )
 
 
 def hangs(batch: int, timeout: float, doing: Iterable[Doing]) -> DataError:

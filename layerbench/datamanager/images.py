@@ -68,7 +68,8 @@ class ImageFolder:
         What is delivered: a floating-point dtype.
     policy
         What is done about an image that cannot be read or decoded: ``raise`` it, or ``skip`` it, for the data manager
-        to count and name.
+        to count and name. A batch of which nothing is left is not delivered: ranks that exchange gradients in each
+        batch may then have different numbers of them, and wait for each other.
 
     Attributes
     ----------
@@ -103,6 +104,8 @@ class ImageFolder:
         if layout not in ("CHW", "HWC"):
             raise UsageError(f"layout must be CHW or HWC, not {shown(layout)}")
         height, width = _pair(size)
+        if not isinstance(folder, str | os.PathLike):
+            raise UsageError(f"expected the path of a folder of images, not {shown(folder)}")
         images = Field("images", (3, height, width), dtype_asked("images", dtype))
         factor, offset = Normalise(mean, std, divisor=255.0).factors(images)
         self._factors = list(zip(np.broadcast_to(factor.ravel(), 3), np.broadcast_to(offset.ravel(), 3), strict=True))
@@ -208,8 +211,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 2**15 for side in pair):
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
+    # A bool is a whole number to Python.
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 2**15 for side in pair)
+    if len(pair) != 2 or not whole:
         raise UsageError(f"size must be a height and a width of 1 to {2**15} pixels, not {size!r}")
     return pair
 

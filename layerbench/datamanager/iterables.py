@@ -32,6 +32,9 @@ class Batches:
     fields
         Name, sample shape and dtype of each array; None: as the first item has, which is then asked for at once.
 
+    What is asked for at once is waited for here, without the data manager's ``timeout``, and an exception in it comes
+    as it is. Give ``batch_size`` and ``fields`` where the first item may be late.
+
     Raises
     ------
     UsageError
@@ -50,6 +53,9 @@ class Batches:
                 raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}")
         if not isinstance(iterable, Iterable) and not hasattr(iterable, "__getitem__"):
             raise UsageError(f"expected an iterable of batches, not a {type(iterable).__name__}")
+        for field in fields or ():
+            if not isinstance(field, Field) or not isinstance(field.dtype, np.dtype):
+                raise UsageError(f"fields: expected Field(name, shape, numpy.dtype(...)), not {field!r}")
         self._iterable = iterable
         self._iterator: Iterator[Any] | None = iter(iterable)
         self._once = self._iterator is iterable

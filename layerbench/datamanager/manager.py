@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from layerbench.datamanager import arguments
 from layerbench.datamanager.device import Device, Fetched
-from layerbench.datamanager.failures import reason
+from layerbench.datamanager.failures import nothing_left, reason
 from layerbench.datamanager.pipeline import Pipeline
 from layerbench.datamanager.slots import Skipped, Slot
 from layerbench.datamanager.source import Source
@@ -77,7 +77,8 @@ class DataManager:
     device
         Where the batch is needed: None or ``"host"``, ``"cuda"`` or ``"cuda:N"``, or a device of another kind.
     timeout
-        Seconds that the loop waits for a batch before that is an error; None to wait for ever.
+        Seconds that the loop waits for a batch before that is an error; None to wait for ever. Batches of which nothing
+        is left, because all was skipped, do not count as one.
     workers
         Threads of each stage, by the stage's name, or of every stage; those left out have the stage's own number.
     cores
@@ -205,6 +206,7 @@ class DataManager:
     def _batches(self) -> Iterator[Batch]:
         try:
             slots, index = self._pipeline.outlet, 0
+            asked = time.perf_counter()
             while True:
                 slot = slots[index % len(slots)]
                 self._wait(slot, index)
@@ -217,6 +219,10 @@ class DataManager:
                     break
                 if slot.samples:
                     yield from _lent(slot)
+                    asked = time.perf_counter()
+                elif self._timeout is not None and time.perf_counter() - asked > self._timeout:
+                    # Of a source without an end, of which all is damaged, batches would be passed over for ever.
+                    raise nothing_left(index, self._timeout, self.skipped[-1])
                 slot.empty.put(None)
                 index += 1
         except GeneratorExit:

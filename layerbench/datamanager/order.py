@@ -61,6 +61,7 @@ class Order:
         """Refuse what gives no batch."""
         for name, value, least in (
             ("batch_size", self.batch_size, 1),
+            ("rank", self.rank, 0),
             ("ranks", self.ranks, 1),
             ("epochs", 1 if self.epochs is None else self.epochs, 1),
             ("shuffle", 0 if self.shuffle is None else self.shuffle, 0),

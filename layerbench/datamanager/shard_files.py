@@ -89,7 +89,10 @@ def find(shards: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], raw:
         If there is none.
     """
     if not isinstance(shards, str | os.PathLike):
-        found = [Path(shard) for shard in shards]
+        try:
+            found = [Path(shard) for shard in shards]
+        except TypeError:
+            raise UsageError(f"shards must be a path, a pattern or a list of paths, not {shards!r}") from None
         if not found:
             raise UsageError("expected at least one shard file, and the list of them is empty")
         return found

@@ -224,7 +224,11 @@ def _alike(shards: list[list[Member]], names: Sequence[str] | None) -> list[list
         for name in wanted:
             if name not in by_name:
                 has = ", ".join(printable(each) for each in by_name if each) or "one array without a name"
-                raise UsageError(f"{printable(str(shard[0].path))}: has no {printable(name)!r}; it has {has}")
+                # What a file without members holds has no name.
+                lacks = (
+                    f"has no {printable(name)!r}" if name else f"lacks one array without a name, as {shards[0][0]} has"
+                )
+                raise UsageError(f"{printable(str(shard[0].path))}: {lacks}; it has {has}")
             member, expected = by_name[name], first[name]
             if (member.shape, member.dtype) != (expected.shape, expected.dtype):
                 raise UsageError(

@@ -31,6 +31,7 @@ from tests.datamanager.made import Made, Tiny
         ({"device": "cuda:x"}, "device 'cuda:x' is not known"),
         ({"device": 3}, "device is 'host', 'cuda', 'cuda:N' or a Device, not 'int'"),
         ({"cores": []}, r"cores are numbers of cores, at least one, not \[\]"),
+        ({"cores": 3}, r"cores are numbers of cores, such as \[0, 1\], not 3"),
         ({"cores": [-1]}, r"cores are numbers of cores, at least one, not \[-1\]"),
         ({"cores": [100000]}, r"cores: this process cannot use \[100000\] of \[100000\]"),
     ],
@@ -67,6 +68,14 @@ def test_a_source_that_cannot_be_run_is_refused(change: dict[str, Any], told: st
         DataManager(source)
 
 
+@pytest.mark.parametrize("wrong", [[1, 2], np.zeros((4, 2)), None, "images", iter([])])
+def test_what_is_no_source_is_refused_with_the_kinds_there_are(wrong: Any) -> None:
+    kind = type(wrong).__name__
+    told = f"^expected a source, such as Arrays, .* or Batches, not '{kind}', which has no fields; Batches makes one of"
+    with pytest.raises(UsageError, match=told):
+        DataManager(wrong)
+
+
 def test_slots_that_do_not_fit_memory_are_refused_before_they_are_allocated() -> None:
     source = Tiny(1)
     source.batch_size = 2**42
@@ -83,4 +92,11 @@ def test_the_processor_has_several_names(device: Any) -> None:
 @pytest.mark.parametrize("timeout", [None, 1, 1e30, float("inf")])
 def test_one_may_wait_for_ever(timeout: float | None) -> None:
     with DataManager(Tiny(2), timeout=timeout) as batches:
+        assert len(list(batches)) == 2
+
+
+def test_numbers_may_be_numpys() -> None:
+    source = Tiny(2)
+    source.batch_size = np.int64(2)  # type: ignore[assignment]
+    with DataManager(source, depth=np.int64(2), workers=np.int32(1)) as batches:  # type: ignore[arg-type]
         assert len(list(batches)) == 2

@@ -14,7 +14,7 @@ from layerbench.datamanager.arrays import Arrays
 from layerbench.datamanager.casting import Normalise
 from layerbench.datamanager.order import Order
 from layerbench.datamanager.sequential import batches
-from layerbench.errors import UsageError
+from layerbench.errors import DataError, UsageError
 
 RANDOM = np.random.default_rng(0)
 
@@ -141,3 +141,10 @@ def test_what_makes_no_batch_is_refused_in_one_line(arrays: tuple[np.ndarray, ..
     with pytest.raises(UsageError, match=f"^{told}") as error:
         Arrays(*arrays, batch_size=2)
     assert "\n" not in str(error.value)
+
+
+def test_closed_arrays_are_told_of_in_one_line() -> None:
+    source = Arrays(np.zeros((4, 2)), batch_size=2)
+    assert len(read(source)) == 2
+    with pytest.raises(DataError, match=r"\(batch 0\): these arrays were let go of when their data manager ended"):
+        read(source)

@@ -138,3 +138,11 @@ def test_there_is_one_choice_for_each_field() -> None:
         casts(fields, "f4", None)
     with pytest.raises(UsageError, match=r"^normalise must be a sequence of 2"):
         casts(fields, None, [None])
+
+
+def test_a_normalisation_is_of_numbers() -> None:
+    field = ("x", (2,), np.dtype("f4"))
+    with pytest.raises(UsageError, match=r"^x: mean and std must be numbers, not Normalise\(mean=0, std='wide'"):
+        casts([field], None, [Normalise(0, "wide")])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^x: expected a Normalise or None, not 3$"):
+        casts([field], None, [3])  # type: ignore[list-item]

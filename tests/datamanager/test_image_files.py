@@ -101,3 +101,14 @@ def test_a_folder_without_images_is_refused_in_one_line(folder: Path, make: Any,
         ImageFolder(make(folder), 8, 2)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [None, True, 2.5, "32", (True, 2)])
+def test_a_size_that_is_none_is_refused_in_one_line(folder: Path, size: Any) -> None:
+    with pytest.raises(UsageError, match=r"^size must be a height and a width of 1 to 32768 pixels, not [^\n]*$"):
+        ImageFolder(folder, size, 1)
+
+
+def test_a_folder_is_a_path() -> None:
+    with pytest.raises(UsageError, match=r"^expected the path of a folder of images, not 3$"):
+        ImageFolder(3, 8, 1)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from layerbench.datamanager.casting import Normalise
 from layerbench.datamanager.images import FORMATS, IMAGENET_MEAN, IMAGENET_STD, ImageFolder, decoded
+from layerbench.datamanager.manager import DataManager
 from layerbench.datamanager.sequential import batches
 from layerbench.datamanager.source import Field, SkippedError
 from layerbench.errors import DataError, UsageError
@@ -345,3 +346,13 @@ def test_wrong_options_are_refused_in_one_line(folder: Path, wrong: dict[str, An
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert not any(found[0] == "ignore" and str(found[3]).find("PIL") >= 0 for found in warnings.filters)
+
+
+def test_a_folder_of_nothing_but_damaged_images_does_not_go_on_for_ever(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(b"no image")
+    source = ImageFolder(tmp_path, 8, 2, policy="skip", epochs=None)
+    told = r"^no batch after 50 ms: of all up to batch \d+ everything was skipped, at last [13].jpg: the file is"
+    with DataManager(source, timeout=0.05) as found, pytest.raises(DataError, match=told):
+        list(found)
+    assert len(found.skipped) > 2

@@ -186,3 +186,9 @@ def test_an_error_of_the_iterable_is_told_with_the_batch() -> None:
     next(found)
     with pytest.raises(DataError, match=r"^plan of the source \(batch 1\): OSError: the tape is torn$"):
         next(found)
+
+
+@pytest.mark.parametrize("wrong", ["x", [3], [Field("x", (2,), "f8")]])  # type: ignore[arg-type]
+def test_fields_that_are_none_are_refused_in_one_line(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"^fields: expected Field\(name, shape, numpy.dtype\(...\)\), not "):
+        Batches([np.zeros((2, 2))], fields=wrong)

@@ -106,6 +106,8 @@ def test_both_groups_and_their_samples_are_shuffled() -> None:
         ({"shuffle": -1}, "shuffle must be a whole number of at least 0, not -1"),
         ({"shuffle": True}, "shuffle must be a whole number of at least 0, not True"),
         ({"ranks": 0}, "ranks must be a whole number of at least 1, not 0"),
+        ({"rank": "0"}, "rank must be a whole number of at least 0, not '0'"),
+        ({"rank": 0.5, "ranks": 2}, "rank must be a whole number of at least 0, not 0.5"),
         ({"rank": 2, "ranks": 2}, "rank must be from 0 to 1 of 2 ranks, not 2"),
         ({"groups": (3, 4)}, "groups of 7 samples do not make up 10"),
         ({"batch_size": 11}, "10 samples do not fill one batch of 11: ask for a smaller batch, or keep"),

@@ -189,3 +189,17 @@ def test_one_array_has_one_name(tmp_path: Path) -> None:
 def test_a_raw_sample_that_cannot_be_is_refused(dtype: str, shape: Any, told: str) -> None:
     with pytest.raises(UsageError, match=told.replace("(", r"\(")):
         Raw(dtype, shape)
+
+
+@pytest.mark.parametrize("wrong", [3, [3], None])
+def test_shards_are_paths(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"^shards must be a path, a pattern or a list of paths, not "):
+        Shards(wrong, 4)
+
+
+def test_shards_with_and_without_members_do_not_mix(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    np.savez(tmp_path / "b.npz", x=np.zeros((3, 2)))
+    told = r"b\.npz: lacks one array without a name, as .*a\.npy has; it has x$"
+    with pytest.raises(UsageError, match=told):
+        Shards(tmp_path, 2)
