@@ -206,32 +206,6 @@ def test_a_job_whose_time_is_up_is_gone_on_with(lb: Lb, tmp_path: Path) -> None:
     assert [record for record in last if record.layer == "fc"] == first
 
 
-def test_a_job_that_is_queued_again_goes_on_where_it_was(lb: Lb, tmp_path: Path, real_slurm: Cluster) -> None:
-    """As a scheduler does after preemption; it is the same job, and nobody has to do anything."""
-    slow_kernel(tmp_path)
-    submit(lb, *SLOW, "--walltime", "00:05:00")
-    records = tmp_path / "run" / store.RECORDS
-    until(lambda: records.exists() and '"fc"' in records.read_text(), "the first layer is measured")
-    (job,) = jobs_of(tmp_path, real_slurm.environment)
-    real_slurm.do("scontrol", "requeue", job["id"])
-
-    def waits() -> bool:
-        (seen,) = jobs_of(tmp_path, real_slurm.environment)
-        assert seen["state"] in ("running", "pending"), seen
-        return bool(seen["state"] == "pending")
-
-    until(waits, "it is queued again")
-    first = store.load(tmp_path / "run").records
-    assert {record.layer for record in first} == {"fc"}
-    (tmp_path / "slow").unlink()
-    real_slurm.do("scontrol", "update", f"JobId={job['id']}", "StartTime=now")
-    collected = lb("collect", *SOON)
-    assert collected.returncode == 0, collected.stderr
-    last = store.load(tmp_path / "run").records
-    assert {record.layer for record in last} == {"fc", "lstm"}
-    assert [record for record in last if record.layer == "fc"] == first
-
-
 def test_a_refusal_is_shown_and_leaves_nothing(lb: Lb, tmp_path: Path) -> None:
     done = lb("submit", "--system", "tested.toml", "--suite", "small.toml", "--queue", "nowhere", "--output", "run")
     assert_one_line(done, "sbatch refused it", "invalid partition")
