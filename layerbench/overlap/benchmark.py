@@ -67,18 +67,23 @@ class Benchmark:
             for count in planned:
                 self.stage(f"{_counted(count)}: {'emulated' if count.placement == 'emulated' else 'measured'}")
                 try:
-                    found = self._kept(_joined(found, self._launch(count, network, [], folder)))
+                    more = self._launch(count, network, [], folder)
                 except LayerbenchError as error:
                     first = first or error
                     self.failures.append(f"{_counted(count)}: {' '.join(str(error).split())}")
+                    continue
+                # Outside: what cannot be written ends all, as nothing that is measured later would be kept either.
+                found = self._kept(_joined(found, more))
             if question.task.ratios:
                 self.stage("ratios of transfer to computation, on one rank")
                 alone = Count(1, 1, "measured", World(1, 1, tuple(question.options.hosts[:1])))
                 try:
-                    found = self._kept(_joined(found, self._launch(alone, None, question.task.ratios, folder)))
+                    more = self._launch(alone, None, question.task.ratios, folder)
                 except LayerbenchError as error:
                     first = first or error
                     self.failures.append(f"sweep of ratios: {' '.join(str(error).split())}")
+                else:
+                    found = self._kept(_joined(found, more))
         if first is not None and not found.rows and not found.one_mode:
             raise first
         if self.failures:

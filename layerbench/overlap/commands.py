@@ -94,7 +94,7 @@ def overlap_command(output: str | None, quiet: bool, filter_: str | None, **aske
         raise UsageError("--filter must name layers, such as 'conv*,fc*', and is empty")
     question = questions.asked(filter_=filter_ or "", **asked)
     folder = write.folder_for(output, question.suite)
-    with signals_raise(f"what was measured is in {folder}"), staged(quiet) as (stage, progress):
+    with signals_raise(f"what was complete is in {folder}"), staged(quiet) as (stage, progress):
         benchmark = Benchmark(question, folder, shlex.join(["layerbench", *sys.argv[1:]]), stage, progress)
         found = benchmark.run()
     written = write.drawn(found, folder)

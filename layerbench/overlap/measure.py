@@ -152,11 +152,10 @@ def _check(launch: _Launch) -> None:
 
 def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
     task, asked, ranks = launch.task, launch.asked, launch.ranks
-    work, told = _work(launch, step)
+    work, told, stages = _work(launch, step)
     compared: Compared | None = None
     if len(asked.modes) == 2:
-        launch.progress("comparing both modes")
-        compared = compare(lambda mode: _loop(launch, mode, step, work), step, ranks)
+        compared = compare(lambda mode: _loop(launch, mode, step, work), step, ranks, launch.progress)
         _see_that_they_agree(compared)
     observed = Observed(work)
     rule = Rule(task.options.rel_error, task.options.max_time, task.options.max_samples)
@@ -195,7 +194,7 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
     row = rows.both(
         samples["implicit"],
         samples["explicit"],
-        lanes=lanes(asked),
+        lanes=lanes(asked, stages),
         workload="training step",
         identical=compared.identical,
         oversubscribed=task.oversubscribed,
@@ -210,11 +209,11 @@ def _with(found: Overlapped, **changes: Any) -> Overlapped:
     return msgspec.structs.replace(found, **changes)
 
 
-def _work(launch: _Launch, step: TrainingStep) -> tuple[Training, str]:
-    """What is computed on what, and in words where that comes from."""
+def _work(launch: _Launch, step: TrainingStep) -> tuple[Training, str, int]:
+    """What is computed on what, in words where that comes from, and in how many stages."""
     source, feeds, told = agreed(launch.ranks, lambda: _source(launch, step))
     source.close()
-    return Training(step, feeds), told
+    return Training(step, feeds), told, len(source.stages)
 
 
 def _source(launch: _Launch, step: TrainingStep) -> Any:
@@ -252,12 +251,18 @@ def _see_that_they_agree(compared: Compared) -> None:
 
 def _timeline(launch: _Launch, mode: Mode, step: TrainingStep, work: Training) -> StepTimeline | None:
     """A few steps of rank 0; None of other ranks, which take the same steps."""
-    launch.progress(f"{mode}: timeline")
     timeline = Timeline()
     step.timeline = timeline
     loop = _loop(launch, mode, step, work, timeline)
     try:
-        spans = recorded(loop, timeline, launch.asked.depth + 1, RECORDED, launch.ranks)
+        spans = recorded(
+            loop,
+            timeline,
+            launch.asked.depth + 1,
+            RECORDED,
+            launch.ranks,
+            lambda: launch.progress(f"{mode}: timeline"),
+        )
     finally:
         loop.close()
         step.timeline = None

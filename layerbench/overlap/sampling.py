@@ -22,7 +22,7 @@ WARM_UP = 2
 
 
 class Samples(NamedTuple):
-    """Seconds of a step in each block, the slowest rank's: in all, and what of them it waited for."""
+    """Seconds of a step in each block: the slowest rank's, and what the rank that others wait for waited itself."""
 
     step: list[float]
     transfer: list[float]
@@ -66,6 +66,7 @@ def collect(
         for mode, loop in loops.items():
             unsettled = _waits(found[mode])
             for _ in range(settle if ranks.broadcast(unsettled) else 0):
+                progress(f"{mode}: settling")  # steps may be long
                 loop.step()
             slowest = _block(loop, lengths[mode], ranks)
             if slowest is not None:
@@ -92,12 +93,19 @@ def _steps(loop: Loop, ranks: Ranks, progress: Callable[[str], None]) -> int:
 
 
 def _block(loop: Loop, steps: int, ranks: Ranks) -> Seconds | None:
-    """A step's seconds in a block, of the rank that took longest; None on other ranks than 0."""
+    """A step's seconds in a block, of the rank that took longest; None on other ranks than 0.
+
+    Ranks that compute less wait longer in the exchange, for those that compute more, and all end together. What the
+    exchange itself takes is known by the rank that waits least in it, so that the parts are that rank's.
+    """
     ranks.barrier()
     taken = [loop.step() for _ in range(steps)]
     mine = Seconds(*(math.fsum(values) / steps for values in zip(*taken, strict=True)))
     every = ranks.gather(mine)
-    return Seconds(*max(every, key=lambda seconds: seconds[0])) if every else None
+    if not every:
+        return None
+    last = min(every, key=lambda seconds: seconds[2])
+    return Seconds(max(seconds[0] for seconds in every), last[1], last[2])
 
 
 def _enough(samples: Samples, rule: Rule, elapsed: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from layerbench.collectives import Ranks
 from layerbench.overlap.loops import Loop
@@ -10,7 +11,14 @@ from layerbench.overlap_records import TimedSpan
 from layerbench.timeline import Timeline
 
 
-def recorded(loop: Loop, timeline: Timeline, settle: int, steps: int, ranks: Ranks) -> list[TimedSpan]:
+def recorded(
+    loop: Loop,
+    timeline: Timeline,
+    settle: int,
+    steps: int,
+    ranks: Ranks,
+    going: Callable[[], None] = lambda: None,
+) -> list[TimedSpan]:
     """The spans of some steps, in seconds from the beginning of the first.
 
     Parameters
@@ -23,12 +31,16 @@ def recorded(loop: Loop, timeline: Timeline, settle: int, steps: int, ranks: Ran
         That are recorded.
     ranks
         All of which take the same steps.
+    going
+        Called before every step: long ones must not look as if nothing went on.
     """
     for _ in range(settle):
+        going()
         loop.step()
     ranks.barrier()
     begin = time.perf_counter_ns()
     for _ in range(steps):
+        going()
         loop.step()
     end = time.perf_counter_ns()
     inside = [span for span in list(timeline.spans) if span.stop > begin and span.start < end]

@@ -182,9 +182,9 @@ def _of_sample(path: Path) -> tuple[int, ...]:
         raise UsageError(f"--source {printable(path.name)}: {' '.join(str(error).split())}") from error
 
 
-def lanes(asked: OverlapTask) -> int:
-    """Cores that transfer is spread over: no more than workers, nor than are to spare."""
-    return max(1, min(asked.workers, asked.spare_cores))
+def lanes(asked: OverlapTask, stages: int = 1) -> int:
+    """Cores that transfer is spread over: no more than workers of all its stages, nor than are to spare."""
+    return max(1, min(asked.workers * stages, asked.spare_cores))
 
 
 def repetitions(run: Run, seconds: float) -> int:
