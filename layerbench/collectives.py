@@ -254,3 +254,16 @@ def agreed(ranks: Ranks, action: Callable[[], T]) -> T:
         if complaint is not None:
             raise MeasurementError(f"rank {rank}: {complaint}")
     return result  # type: ignore[return-value]  # None only where T is None
+
+
+def on_rank_0(ranks: Ranks, action: Callable[[], T]) -> T:
+    """What rank 0 finds, on every rank, while the others leave the machine to it.
+
+    Raises
+    ------
+    LayerbenchError
+        On every rank, if rank 0 fails.
+    """
+    found = ranks.broadcast(agreed(ranks, lambda: action() if ranks.rank == 0 else None))
+    assert found is not None
+    return found

@@ -17,7 +17,7 @@ import numpy as np
 from layerbench import kernel as kernels
 from layerbench import step as steps
 from layerbench import verify
-from layerbench.collectives import Ranks, agreed
+from layerbench.collectives import Ranks, agreed, on_rank_0
 from layerbench.device import Device
 from layerbench.errors import LayerbenchError, OutOfMemoryError, UnavailableError
 from layerbench.kernel import Budget, Choice, Job, Kernel
@@ -102,9 +102,9 @@ def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks,
             lambda what: progress(f"{layer.name}: verifying {what}"),
         )
 
-    choices = _on_rank_0(ranks, search)
+    choices = on_rank_0(ranks, search)
     progress(f"{layer.name}: verifying")
-    checks = _on_rank_0(ranks, check)
+    checks = on_rank_0(ranks, check)
     progress(f"{layer.name}: preparing")
     prepared = agreed(
         ranks,
@@ -258,13 +258,6 @@ def _check_memory(task: Task, layer: AnyLayer, mine: Sequence[Share], found: Ker
             f"{layer.name} with {mine[0].batch} samples needs {size(needed)} of memory and {size(free)} are free: "
             "lower --batch or use more nodes"
         )
-
-
-def _on_rank_0(ranks: Ranks, action: Callable[[], T]) -> T:
-    """What rank 0 finds, on every rank, while the others leave the machine to it."""
-    found = ranks.broadcast(agreed(ranks, lambda: action() if ranks.rank == 0 else None))
-    assert found is not None
-    return found
 
 
 def _records(

@@ -10,7 +10,7 @@ import numpy as np
 
 from layerbench import kernel as kernels
 from layerbench import verify
-from layerbench.collectives import Ranks, agreed
+from layerbench.collectives import Ranks, agreed, on_rank_0
 from layerbench.errors import KernelError, OutOfMemoryError, UnavailableError, UsageError, VerificationError
 from layerbench.kernel import Budget, Choices, Job, Kernel, PreparedLinked, Tensors
 from layerbench.layers import ITEMSIZE, AnyLayer, DType, SplitLSTM
@@ -125,9 +125,9 @@ def _prepare_layer(
     progress(f"{layer.name}: operands")
     operands = agreed(ranks, lambda: verify.tensors(layer, job.dtype, seed, 0, job.batch))
     allowed = replace(budget or Budget(), progress=lambda what: progress(f"{layer.name}: trying {what}"))
-    choices = _on_rank_0(ranks, lambda: kernel.search(job, operands, allowed))
+    choices = on_rank_0(ranks, lambda: kernel.search(job, operands, allowed))
     progress(f"{layer.name}: verifying")
-    _on_rank_0(ranks, lambda: _verify(kernel, job, operands, choices))
+    on_rank_0(ranks, lambda: _verify(kernel, job, operands, choices))
     progress(f"{layer.name}: preparing")
     return cast(PreparedLinked, agreed(ranks, lambda: kernel.prepare(job, operands, choices)))
 
@@ -141,13 +141,6 @@ def _check_gradients(layers: Sequence[AnyLayer], prepared: Sequence[PreparedLink
                 f"{layer.name}: ranks are to add up gradients that the kernel lays out in {min(sizes)} elements on one "
                 f"and {max(sizes)} on another; choose another with --kernels"
             )
-
-
-def _on_rank_0(ranks: Ranks, action: Callable[[], T]) -> T:
-    """What rank 0 finds, on every rank, while the others leave the machine to it."""
-    found = ranks.broadcast(agreed(ranks, lambda: action() if ranks.rank == 0 else None))
-    assert found is not None
-    return found
 
 
 def _verify(kernel: Kernel, job: Job, operands: Tensors, choices: Choices) -> bool:

@@ -69,6 +69,10 @@ def of(run: Path, job: Job, status: Status | None, left: Traces) -> Verdict:
     left
         What the job has left in its folder.
     """
+    waited = job.last is not None and job.last.state == "pending"
+    if status is None and waited and left.exit_code in (TIME_UP, TERMINATED):
+        # As far as is known it waits again: a scheduler queues anew what it has preempted, with what that left.
+        return Verdict("pending", None, "last seen pending")
     if left.exit_code is not None and (status is None or status.state == "unknown" or status.state in ENDED):
         return _of_exit_code(run, job, left.exit_code, status)
     if status is None:

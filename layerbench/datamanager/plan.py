@@ -123,7 +123,7 @@ class PlanReader:
             del found
             if self._batches is not None and index >= self._batches:
                 raise DataError(f"the source has more than the {self._batches} batches it tells of")
-            slot.begin(index, _samples(self._pieces, slot.capacity), len(self._pieces))
+            slot.begin(index, samples_of(self._pieces, slot.capacity), len(self._pieces))
         except BaseException as error:
             self._over = True
             self._pieces.clear()
@@ -140,7 +140,7 @@ class PlanReader:
         slot.end(index, DataError(f"source ended after {index} of {self._batches} batches") if early else None)
 
 
-def _samples(pieces: Sequence[Piece] | deque[Piece], room: int) -> int:
+def samples_of(pieces: Sequence[Piece] | deque[Piece], room: int) -> int:
     """The samples of a batch, whose pieces must follow each other without gaps from 0.
 
     Raises

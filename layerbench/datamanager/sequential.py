@@ -9,6 +9,7 @@ import numpy as np
 
 from layerbench.datamanager.failures import failed
 from layerbench.datamanager.host import aligned
+from layerbench.datamanager.plan import samples_of
 from layerbench.datamanager.slots import close_gaps
 from layerbench.datamanager.source import Piece, SkippedError, Source
 from layerbench.errors import DataError
@@ -45,7 +46,10 @@ def batches(source: Source, *, timeline: Timeline | None = None) -> Iterator[tup
     while (pieces := _next(plan, number)) is not None:
         if number == source.batches:
             raise DataError(f"source has more than the {source.batches} batches that it says it has")
-        _check(pieces, source.batch_size, number)
+        try:
+            samples_of(pieces, source.batch_size)
+        except DataError as error:
+            raise failed(number, "plan", "the source", error) from error
         holes = [piece[:2] for piece in pieces if not _make(source, slot, piece, number, timeline)]
         if samples := close_gaps(slot, holes, pieces[-1].stop):
             yield tuple(array[:samples] for array in slot)
@@ -79,18 +83,3 @@ def _make(source: Source, slot: tuple[np.ndarray, ...], piece: Piece, number: in
             if timeline is not None:
                 timeline.add(f"{stage.name} 0", stage.name, start, time.perf_counter_ns(), number)
     return True
-
-
-def _check(pieces: Sequence[Piece], batch_size: int, number: int) -> None:
-    end = 0
-    for piece in pieces:
-        if piece.start != end or piece.stop <= piece.start:
-            raise DataError(
-                f"{piece.origin} (batch {number}) is samples {piece.start} to {piece.stop} of its batch; expected them "
-                f"to begin at {end}"
-            )
-        end = piece.stop
-    if not end:
-        raise DataError(f"batch {number} has no pieces")
-    if end > batch_size:
-        raise DataError(f"batch {number} has {end} samples, and a slot has room for {batch_size}")

@@ -146,7 +146,8 @@ def asked(
         bucket_bytes=bucket,
         workers=max(1, spare) if workers is None else workers,
         spare_cores=spare,
-        ratios=_ratios(ratios),
+        # A gain needs both modes.
+        ratios=_ratios(ratios) if len(_modes(modes)) == 2 else [],
     )
     _check_batch(options)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerbench.datamanager import Arrays, ImageFolder, Normalise, Shards
+from layerbench.datamanager.images import IMAGENET_MEAN, IMAGENET_STD
 from layerbench.datamanager.source import Field, Source
 from layerbench.device import Run
 from layerbench.errors import UsageError
@@ -28,9 +29,6 @@ POOL_BYTES = 2**30
 """More than that it takes only for two batches."""
 
 IMAGE_CHANNELS = 3
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's channels, as everybody normalises images."""
 
 SHARD_SUFFIXES = (".npy", ".npz")
 
@@ -132,7 +130,7 @@ def source_of(
         needed = f"images have {IMAGE_CHANNELS} channels"
         if wanted:
             size = fields[wanted[0]].shape[1:]
-            source = ImageFolder(folder, size=(size[0], size[1]), mean=MEAN, std=STD, **shared)
+            source = ImageFolder(folder, size=(size[0], size[1]), **shared)
     if not wanted:
         takes = ", ".join(f"{field.name} takes {' x '.join(map(str, field.shape))}" for field in fields)
         raise UsageError(
@@ -158,12 +156,13 @@ def synthetic(fields: Sequence[Field], batch: int, seed: int) -> Arrays:
             arrays.append(random.integers(0, 256, shape, dtype=np.uint8))
         else:
             arrays.append(random.standard_normal(shape, dtype=np.float32).astype(field.dtype, copy=False))
+    pixels = Normalise(IMAGENET_MEAN, IMAGENET_STD, divisor=255)
     return Arrays(
         *arrays,
         batch_size=batch,
         names=[field.name for field in fields],
         dtypes=[field.dtype for field in fields],
-        normalise=[Normalise(MEAN, STD, divisor=255) if _is_image(field) else None for field in fields],
+        normalise=[pixels if _is_image(field) else None for field in fields],
         epochs=None,
     )
 

@@ -40,6 +40,9 @@ CASES = [
     # A job that is queued again after it was preempted is not over.
     (OLD, Status("pending"), left(143), "pending", None),
     (OLD, Status("running"), DONE, "running", None),
+    (msgspec.structs.replace(OLD, last=Status("pending")), None, left(143), "pending", None),
+    (msgspec.structs.replace(OLD, last=Status("pending")), None, DONE, "done", 0),
+    (msgspec.structs.replace(OLD, last=Status("pending")), Status("unknown"), left(143), "stopped", 143),
     # No file.
     (OLD, Status("running"), STARTED, "running", None),
     (OLD, Status("pending", None, "Priority"), NOTHING, "pending", None),

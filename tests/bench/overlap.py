@@ -30,6 +30,7 @@ from layerbench.kernel import Budget, Job
 from layerbench.layers import FC
 from layerbench.stats import Interval, interval, ratio_of
 from tests.bench import torch_loader
+from tests.bench.torch_loader import MEAN, STD
 
 IMAGES = 512
 BATCH = 32
@@ -52,7 +53,6 @@ WIDTHS = (128, 256, 512, 1024, 2048, 4096)
 CALLS = 10
 """Products that a computation has at least: kernels of a step are called one after another, not one in all."""
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AIM = "aims: 1.0 of the best peer everywhere, 1.2 on the image folder; η 0.95 where both stages take equally long"
 
 Way = Callable[[], Iterator[Any]]

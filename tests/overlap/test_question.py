@@ -78,6 +78,7 @@ def test_threads_that_are_asked_for_are_those_that_compute(monkeypatch: pytest.M
 def test_modes_are_told_in_their_order_each_once() -> None:
     assert asked(modes=" explicit , implicit,explicit").task.modes == ["implicit", "explicit"]
     assert asked(modes="explicit").task.modes == ["explicit"]
+    assert asked(modes="explicit", ratios="1,2").task.ratios == []
 
 
 def test_ratios_are_sorted_each_once() -> None:
