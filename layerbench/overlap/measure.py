@@ -6,6 +6,7 @@ Every rank runs the same lines; what is found is put together on rank 0.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -165,6 +166,7 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
             loops[mode] = _loop(launch, mode, step, observed if mode == "explicit" else work)
             stack.callback(loops[mode].close)
         samples = collect(loops, asked.depth + 1, rule, ranks, launch.progress)
+    shared = _share_cores(launch)
     timelines = [_timeline(launch, mode, step, work) for mode in asked.modes]
     if ranks.rank:
         return Overlapped()
@@ -197,10 +199,17 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
         lanes=lanes(asked, stages),
         workload="training step",
         identical=compared.identical,
-        oversubscribed=task.oversubscribed,
+        oversubscribed=task.oversubscribed or shared,
         **known,
     )
     return _with(found, rows=[row])
+
+
+def _share_cores(launch: _Launch) -> bool:
+    """Whether a core serves several ranks, which hosts that are one machine do not tell."""
+    mine = {(seat().machine, core) for core in (*os.sched_getaffinity(0), *launch.cores)}
+    every = [core for of_rank in launch.ranks.all_gather(mine) for core in of_rank]
+    return len(set(every)) < len(every)
 
 
 def _with(found: Overlapped, **changes: Any) -> Overlapped:
