@@ -149,6 +149,11 @@ def asked(
         # A gain needs both modes.
         ratios=_ratios(ratios) if len(_modes(modes)) == 2 else [],
     )
+    if place.cores is not None and threads + spare > place.cores and not oversubscribe:
+        raise UsageError(
+            f"--threads-per-rank {threads} with --spare-cores {spare}: there are {place.cores} cores; give at most that "
+            "many together, or --oversubscribe"
+        )
     _check_batch(options)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
         _check_kernels(layers, options)

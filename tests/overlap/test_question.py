@@ -108,6 +108,7 @@ def test_a_folder_is_told_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.
         ({"bucket": 0}, "--bucket must be a whole number from 1"),
         ({"spare_cores": -1}, "--spare-cores must be a whole number of at least 0, not -1"),
         ({"spare_cores": 10**6}, "of which one must compute"),
+        ({"threads_per_rank": 10**6}, "--threads-per-rank 1000000 with --spare-cores"),
         ({"ratios": "1,two"}, "--ratios '1,two': expected numbers from 0.01 to 100"),
         ({"ratios": "0"}, "expected numbers from 0.01 to 100"),
         ({"ratios": "nan"}, "expected numbers from 0.01 to 100"),
