@@ -151,8 +151,8 @@ def asked(
     )
     if place.cores is not None and threads + spare > place.cores and not oversubscribe:
         raise UsageError(
-            f"--threads-per-rank {threads} with --spare-cores {spare}: there are {place.cores} cores; give at most that "
-            "many together, or --oversubscribe"
+            f"--threads-per-rank {threads} with --spare-cores {spare}: there are {place.cores} cores; give at most "
+            "as many together, or --oversubscribe"
         )
     _check_batch(options)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
