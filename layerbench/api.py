@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerbench import allocation, environment, kernel, plan, store, sweep
+from layerbench import allocation, environment, plan, registry, store, sweep
 from layerbench import network as networks
 from layerbench import suite as suites
+from layerbench.collectives import OneRank
+from layerbench.device import Device
 from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import AnyLayer, DType
 from layerbench.listener import Listener
 from layerbench.option_checks import check
 from layerbench.partition import global_batch, shares
-from layerbench.records import Cache, Layout, LayoutOption, Manifest, Options, Record, Scaling
+from layerbench.records import WORKSPACE, Cache, Collectives, Layout, LayoutOption, Manifest, Options, Record, Scaling
 from layerbench.task import share_memory
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def run(
     max_samples: int = MAX_SAMPLES,
     cache: Cache = "hot",
     oversubscribe: bool = False,
+    workspace: int = WORKSPACE,
+    cuda_graph: bool = False,
+    collectives: Collectives = "auto",
     network: str = networks.HERE,
     launcher: str = "auto",
     hosts: str = "",
@@ -129,7 +134,13 @@ def run(
     cache
         ``hot`` or ``cold``.
     oversubscribe
-        Run more ranks than cores for real, instead of emulating.
+        Run more ranks than cores or devices for real, instead of emulating.
+    workspace
+        The most scratch memory that an algorithm may use, in bytes.
+    cuda_graph
+        Time calls by replaying them from a graph; with cold caches, on other operands each time.
+    collectives
+        What exchanges buffers in the memory of GPUs: ``nccl``, ``mpi``, ``staged`` through the host's, or ``auto``.
     network
         Model for emulated counts: ``this-machine`` (measured), a built-in name, or a file.
     launcher, hosts, launcher_args
@@ -168,13 +179,18 @@ def run(
         raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
     cores, threads_per_rank = plan.room(place, counts, ranks_per_node, threads_per_rank)
+    kernels = registry.resolved(kernels)
+    elsewhere = place.allocated or place.hosts
+    if not elsewhere:
+        registry.check_available(kernels)
+    placing = None if elsewhere else registry.on_devices(kernels)
     options = Options(
         nodes=counts,
         batch=batch,
         scaling=scaling,
         layout=layout,
         dtype=dtype,
-        kernels=kernel.resolved(kernels),
+        kernels=kernels,
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter=filter,
@@ -190,6 +206,10 @@ def run(
         allocated=place.allocated,
         timeout=timeout,
         seed=seed,
+        workspace=workspace,
+        cuda_graph=cuda_graph,
+        collectives=collectives,
+        devices=len(placing.devices()) if placing is not None else 0,
     )
     check(options)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on
@@ -245,13 +265,21 @@ def _check_kernels(layers: Sequence[AnyLayer], options: Options, cores: int) -> 
     for layer in layers:
         of_rank = shares(layer, options.batch, min(ranks, 2), "model")[0].layer if split else None
         try:
-            kernel.find(options.kernels, of_rank or layer, options.dtype, split=split)
+            device = registry.find(options.kernels, of_rank or layer, options.dtype, split=split).device()
         except UnavailableError as error:
             reason = reason or error
         else:
+            _check_device(device, options)
             return
     if reason is not None:
         raise reason
+
+
+def _check_device(device: Device, options: Options) -> None:
+    """Refuse what is only to be had on other devices."""
+    if options.cuda_graph:
+        device.replayed()
+    device.connect(OneRank(), options.collectives, options.dtype)
 
 
 def _new_folder(name: str) -> Path:

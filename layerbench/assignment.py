@@ -88,6 +88,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     mpi: str
     hosts: list[str]
     pinned_cores: list[list[int]]
+    devices: list[str] = []
     host: dict[str, Any] = {}
     libraries: dict[str, str] = {}
     network: Network | None = None

@@ -23,7 +23,7 @@ from layerbench.calibrate.commands import calibrate_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
 from layerbench.kernel_times.commands import kernel_times_command
-from layerbench.options import DTYPES, LAYOUTS, launching
+from layerbench.options import COLLECTIVES, DTYPES, LAYOUTS, Size, launching
 from layerbench.overlap.commands import overlap_command
 from layerbench.predict.commands import predict_command
 from layerbench.schedule.commands import schedule_command, simulate_command
@@ -102,6 +102,21 @@ main.add_command(simulate_command)
 @click.option("--max-samples", type=int, default=10_000, show_default=True, help="... or this many samples.")
 @click.option("--cache", type=click.Choice(["hot", "cold"]), default="hot", show_default=True)
 @click.option("--oversubscribe", is_flag=True, help="Run more ranks than cores for real, instead of emulating them.")
+@click.option(
+    "--workspace",
+    type=Size(),
+    default="4GiB",
+    show_default=True,
+    help="The most scratch memory that an algorithm may use.",
+)
+@click.option("--cuda-graph", is_flag=True, help="On a GPU: time calls by replaying them from a CUDA graph.")
+@click.option(
+    "--collectives",
+    type=click.Choice(COLLECTIVES),
+    default="auto",
+    show_default=True,
+    help="On GPUs: what exchanges their memory; staged goes through the host's.",
+)
 @click.option(
     "--network",
     default="this-machine",

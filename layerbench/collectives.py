@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from layerbench.device import Run
 from layerbench.errors import LaunchError, LayerbenchError, MeasurementError
+from layerbench.records import Operation
 
 T = TypeVar("T")
 
@@ -85,6 +86,16 @@ class Ranks(Protocol):
         """A call that fills ``buffer`` with what another rank sends."""
         ...
 
+    def operation_name(self, operation: Operation, even: bool) -> str:
+        """What does an exchange, as the library calls it and it is recorded.
+
+        Parameters
+        ----------
+        even
+            Whether all ranks have equally many elements.
+        """
+        ...
+
     def first(self, count: int) -> Ranks | None:
         """The first ``count`` ranks as a world of their own; None on all others. Every rank has to ask."""
         ...
@@ -92,6 +103,24 @@ class Ranks(Protocol):
     def abort(self, reason: str) -> NoReturn:
         """Say why on standard error and end every rank at once."""
         ...
+
+
+def mpi_name(operation: Operation, even: bool) -> str:
+    """What MPI calls an exchange.
+
+    Parameters
+    ----------
+    even
+        Whether all ranks have equally many elements.
+    """
+    names: dict[Operation, tuple[str, str]] = {
+        "point_to_point": ("MPI_Send and MPI_Recv",) * 2,
+        "all_reduce": ("MPI_Allreduce in place",) * 2,
+        "all_gather": ("MPI_Allgather", "MPI_Allgatherv"),
+        "reduce_scatter": ("MPI_Reduce_scatter_block", "MPI_Reduce_scatter"),
+    }
+    of_even, of_uneven = names[operation]
+    return of_even if even else of_uneven
 
 
 class OneRank:
@@ -137,6 +166,9 @@ class OneRank:
 
     def receive(self, buffer: Any, source: int) -> Run:
         raise MeasurementError("a rank alone has nobody to receive from")
+
+    def operation_name(self, operation: Operation, even: bool) -> str:
+        return mpi_name(operation, even)
 
     def first(self, count: int) -> Ranks | None:
         return self
@@ -211,6 +243,9 @@ class MPIRanks:
     def receive(self, buffer: Any, source: int) -> Run:
         world, bits = self._world, _bits(buffer)
         return lambda: world.Recv(bits, source)
+
+    def operation_name(self, operation: Operation, even: bool) -> str:
+        return mpi_name(operation, even)
 
     def first(self, count: int) -> Ranks | None:
         inside = self.rank < count

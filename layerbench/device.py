@@ -12,16 +12,20 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+from layerbench.conditions import Conditions
 from layerbench.environment import available_memory_bytes, last_level_cache_bytes
-from layerbench.errors import OutOfMemoryError
+from layerbench.errors import OutOfMemoryError, UsageError
+from layerbench.layers import DType
 from layerbench.topology import one_of_each_core
 from layerbench.units import size
 
 Run = Callable[[], None]
+
+Connected = TypeVar("Connected")
 
 STREAM_BYTES = 2**30
 """The most that the three arrays of the host's bandwidth take together."""
@@ -37,6 +41,15 @@ STREAM_REPETITIONS = 3
 """Bandwidth is repeated for so many seconds, and so often at least."""
 
 
+def waits(run: Run) -> bool:
+    """Whether a call returns only when what it does is done, on the device too.
+
+    Such a call (an exchange by MPI, a copy that is waited for) says so by an attribute ``waits = True``. All others may
+    only queue their work: a device may have many of them queued before the first one runs, or capture them in a graph.
+    """
+    return bool(getattr(run, "waits", False))
+
+
 class Device(Protocol):
     """What timing needs of the device a kernel runs on."""
 
@@ -45,6 +58,9 @@ class Device(Protocol):
 
     bandwidth_source: str
     """What :meth:`bandwidth` times, in words, for the record."""
+
+    arithmetic_source: str
+    """What :meth:`arithmetic` times, in words, for the record."""
 
     def time_parts(self, parts: Sequence[Run], repetitions: int, before_each: Run | None = None) -> list[float]:
         """Run the parts of one step one after another, the whole step ``repetitions`` times, and time each part.
@@ -97,11 +113,68 @@ class Device(Protocol):
         """
         ...
 
+    def arithmetic(self, dtype: DType) -> list[float]:
+        """FLOP/s of each repetition of independent multiply-adds in registers; empty where that is not measured."""
+        ...
+
+    def replayed(self) -> Device:
+        """The same device, which times calls by capturing them in a graph and replaying it.
+
+        Raises
+        ------
+        UsageError
+            If it has no graphs.
+        """
+        ...
+
+    def rotation(self, nbytes: int) -> int:
+        """How many sets of operands, of so many bytes each, it takes to exceed the last-level cache twice; at least 1.
+
+        Where they are used in turn, none of them is found in the cache.
+        """
+        ...
+
+    def connect(self, ranks: Connected, collectives: str, dtype: DType) -> Connected:
+        """Ranks whose exchanges take buffers in this device's memory.
+
+        Parameters
+        ----------
+        ranks
+            Ranks whose exchanges take buffers of the host; every one of them has to ask.
+        collectives
+            What exchanges: ``auto``, ``nccl``, ``mpi`` or ``staged``.
+        dtype
+            Of what is in the buffers, whose own dtype may only tell its width.
+
+        Raises
+        ------
+        UsageError, UnavailableError
+            If that makes no sense on this device; if it cannot be had here.
+        """
+        ...
+
+    def slowed(self) -> bool:
+        """Whether the device ran well below its usual clock in the last :meth:`time_parts`, as far as it can tell."""
+        ...
+
+    def conditions(self) -> Conditions | None:
+        """Clocks, temperature and power of this moment; None where the device has no way to tell."""
+        ...
+
+    def energy(self, run: Run, seconds: float) -> float | None:
+        """Joules of one call that takes about so many seconds, of many in a row; None where nothing counts them."""
+        ...
+
+    def launch_seconds(self, run: Run) -> float | None:
+        """Seconds in which the host queues one call; None where calls are not queued."""
+        ...
+
 
 class Host:
     """The processor this rank is pinned to, timed by ``time.perf_counter_ns``."""
 
     name = "host"
+    arithmetic_source = ""
     bandwidth_source = (
         "the better of a = b + c (24 bytes an element) and of reading alone, "
         "with float64 arrays that exceed the last-level cache"
@@ -137,6 +210,36 @@ class Host:
 
     def free_memory(self) -> int:
         return available_memory_bytes()
+
+    def arithmetic(self, dtype: DType) -> list[float]:
+        """None: what a processor's cores reach, its matrix products show."""
+        return []
+
+    def replayed(self) -> Device:
+        raise UsageError("--cuda-graph needs kernels of a GPU; these run on the processor")
+
+    def rotation(self, nbytes: int) -> int:
+        return max(1, math.ceil(2 * last_level_cache_bytes() / max(1, nbytes)))
+
+    def connect(self, ranks: Connected, collectives: str, dtype: DType) -> Connected:
+        """The ranks as they are: MPI takes the host's memory."""
+        if collectives not in {"auto", "mpi"}:
+            raise UsageError(
+                f"--collectives {collectives} is for kernels of a GPU; these run on the processor; MPI takes its memory"
+            )
+        return ranks
+
+    def slowed(self) -> bool:
+        return False
+
+    def conditions(self) -> Conditions | None:
+        return None
+
+    def energy(self, run: Run, seconds: float) -> float | None:
+        return None
+
+    def launch_seconds(self, run: Run) -> float | None:
+        return None
 
     def bandwidth(self, threads: int) -> list[float]:
         """Bytes a second of ``a = b + c`` and of reading float64 arrays, split over threads on cores of their own.

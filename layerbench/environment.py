@@ -37,7 +37,14 @@ LIBRARIES = (
     "cupy-cuda12x",
     "cupy-cuda13x",
     "cupy",
+    "nvidia-cublas",
+    "nvidia-cublas-cu12",
+    "nvidia-cudnn-cu12",
+    "nvidia-cudnn-cu13",
     "nvidia-cudnn-frontend",
+    "nvidia-nccl-cu12",
+    "nvidia-nccl-cu13",
+    "nvmath-python",
     "torch",
 )
 """Packages that the figures depend on, by their names on the package index."""

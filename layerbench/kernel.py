@@ -1,4 +1,4 @@
-"""The contract of ``kernels/`` and the registry that finds what is in it.
+"""The contract of ``kernels/``; :mod:`layerbench.registry` finds what is in it.
 
 A kernel library is one file. It defines one class that satisfies :class:`Kernel` and ends with
 ``KERNEL = ThatClass()``; nothing else in layerbench names it. Importing the file must be cheap and must not need the
@@ -21,24 +21,21 @@ exchange: it satisfies :class:`PreparedSlice`, or, of an LSTM, whose share is a 
 whose passes are cut where ranks exchange its state, :class:`PreparedUnits`.
 
 It may serve networks, whose layers compute on each other's results: ``links_layers = True``, :class:`PreparedLinked`.
+
+It may run on devices of which a machine has several, and each rank one: :class:`OnDevices`. And it may name other
+libraries of the same device that do what it does not: ``companions = ("other",)``; they are tried after it.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 
 from layerbench.device import Device, Run
-from layerbench.errors import KernelError, UnavailableError, UsageError
 from layerbench.layers import AnyLayer, DType, Pass, SplitLSTM
 
 RankLayer: TypeAlias = AnyLayer | SplitLSTM
@@ -264,6 +261,24 @@ class Kernel(Protocol):
         ...
 
 
+class OnDevices(Kernel, Protocol):
+    """A kernel library that runs on one of several devices of a machine."""
+
+    def devices(self) -> list[str]:
+        """What identifies each device that this process sees, wherever it is seen from; empty where there is none."""
+        ...
+
+    def use(self, device: str) -> None:
+        """Run on this device from now on; called before anything is prepared.
+
+        Raises
+        ------
+        UnavailableError
+            If it is not here any more.
+        """
+        ...
+
+
 ERROR_LIMITS: dict[DType, float] = {
     "fp64": 1e-12,
     "fp32": 1e-5,
@@ -276,124 +291,3 @@ ERROR_LIMITS: dict[DType, float] = {
 
 FAST_ALGORITHM_LIMIT = 1e-3
 """The same for fp32 algorithms that transform their operands (Winograd, FFT)."""
-
-
-def registry() -> dict[str, Kernel]:
-    """Every kernel library in ``kernels/`` by name, in the order ``auto`` tries them.
-
-    Raises
-    ------
-    KernelError
-        If a file fails to import, has no ``KERNEL``, or repeats another's name; the file and cause are named.
-    """
-    package = importlib.import_module("layerbench.kernels")
-    kernels: dict[str, Kernel] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name.startswith("_"):
-            continue
-        try:
-            imported = importlib.import_module(name := f"layerbench.kernels.{module.name}")
-        except Exception as error:
-            raise KernelError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
-        kernel = _kernel_of(imported, module.name)
-        if kernel.name in kernels:
-            raise KernelError(f"kernels/{module.name}.py: the name {kernel.name!r} is taken by another file")
-        kernels[kernel.name] = kernel
-    return dict(sorted(kernels.items(), key=lambda item: (item[1].preference is None, item[1].preference or 0)))
-
-
-def _kernel_of(module: ModuleType, name: str) -> Kernel:
-    kernel: Kernel | None = getattr(module, "KERNEL", None)
-    if kernel is None:
-        raise KernelError(f"kernel file {name} must define KERNEL, an instance of its kernel class, and does not")
-    return kernel
-
-
-def _from_file(path: Path) -> Kernel:
-    spec = importlib.util.spec_from_file_location(f"layerbench_kernel_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"--kernels {path}: there is no such file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return _kernel_of(module, str(path))
-    except KernelError as error:
-        raise UsageError(str(error)) from error
-    except Exception as error:
-        raise UsageError(f"--kernels {path}: {type(error).__name__}: {error}") from error
-
-
-def check_name(name: str) -> None:
-    """See that a name or file could be meant by ``--kernels``, without loading it.
-
-    Raises
-    ------
-    UsageError
-        If there is none; the known names are listed.
-    """
-    known = ["auto", *registry()]
-    if name.endswith(".py"):
-        if not Path(name).is_file():
-            raise UsageError(f"--kernels {name}: there is no such file")
-    elif name not in known:
-        raise UsageError(f"--kernels {name}: unknown; known are {', '.join(known)}, or a path to a .py file")
-
-
-def named(name: str) -> Kernel:
-    """The kernel called ``name``, or defined in the Python file of that path.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name; the known names are listed.
-    """
-    check_name(name)
-    return _from_file(Path(name)) if name.endswith(".py") else registry()[name]
-
-
-def resolved(name: str) -> str:
-    """What ``--kernels`` names, as ranks that start elsewhere can use it: a file by its whole path.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name, or the file cannot be loaded.
-    """
-    if name == "auto":
-        return name
-    named(name)
-    return str(Path(name).resolve()) if name.endswith(".py") else name
-
-
-def find(name: str, layer: RankLayer, dtype: DType, *, split: bool = False, linked: bool = False) -> Kernel:
-    """The kernel that will run a layer.
-
-    Parameters
-    ----------
-    name
-        ``auto`` for the first available one that supports the layer, else a kernel's name or file.
-    split, linked
-        Whether the layer is a share of one whose outputs are split, so that ranks exchange its results; whether it is
-        one of a network, whose layers compute on each other's results.
-
-    Raises
-    ------
-    UnavailableError
-        If none can; the reason of each is given.
-    """
-    candidates = [named(name)] if name != "auto" else [k for k in registry().values() if k.preference is not None]
-    reasons = []
-    for kernel in candidates:
-        availability = kernel.availability()
-        reason: str | None = availability.reason
-        if availability.ok and split and not getattr(kernel, "splits_outputs", False):
-            reason = "does not offer its results for exchange, so its layers cannot be split by outputs (model layout)"
-        elif availability.ok and linked and not getattr(kernel, "links_layers", False):
-            reason = "does not pass on its results, so its layers cannot be put together to a network"
-        elif availability.ok:
-            reason = kernel.supports(layer, dtype)
-        if reason is None:
-            return kernel
-        mend = f" ({availability.remedy})" if availability.remedy else ""
-        reasons.append(f"{kernel.name}: {reason}{mend}")
-    raise UnavailableError(f"no kernel can run {layer.name} in {dtype}: " + "; ".join(reasons))

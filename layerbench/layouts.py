@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from layerbench import kernel, machine
+from layerbench import machine, registry
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.layers import AnyLayer
 from layerbench.network import HERE
@@ -114,7 +114,7 @@ def _hindrance(layer: AnyLayer, layout: Layout, batch: int, ranks: int, options:
     if idle := without_work(layer, of_ranks, layout):
         return idle
     try:
-        kernel.find(options.kernels, of_ranks[0].layer or layer, options.dtype, split=layout == "model")
+        registry.find(options.kernels, of_ranks[0].layer or layer, options.dtype, split=layout == "model")
     except UnavailableError as error:
         return str(error)
     return ""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from layerbench import kernel as kernels
+from layerbench import registry, verify
 from layerbench import step as steps
-from layerbench import verify
 from layerbench.collectives import Ranks, agreed, on_rank_0
 from layerbench.device import Device
 from layerbench.errors import LayerbenchError, OutOfMemoryError, UnavailableError
@@ -24,12 +22,13 @@ from layerbench.kernel import Budget, Choice, Job, Kernel
 from layerbench.layers import PASSES, AnyLayer, Pass
 from layerbench.partition import Share, without_work
 from layerbench.records import Options, Part, Record
-from layerbench.sampling import Row, Rule, Sampled, TimeStep, collect, converged
+from layerbench.sampling import Rule, Sampled, collect, converged
 from layerbench.slices import of_share
 from layerbench.split import ChoicesBySize, Rank, search_split, verify_split
 from layerbench.stats import interval
-from layerbench.step import Call, Exchanged
+from layerbench.step import Segments
 from layerbench.task import Task, blank, share_memory, without_result
+from layerbench.timed import Timed, distinct, shape_of
 from layerbench.units import size
 
 Progress = Callable[[str], None]
@@ -69,9 +68,9 @@ def measure(task: Task, layer: AnyLayer, ranks: Ranks, progress: Progress) -> li
 def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks, progress: Progress) -> list[Record]:
     options, emulated = task.options, task.placement == "emulated"
     split = task.splits_outputs(layer)
-    mine = _distinct(shares) if emulated else [shares[ranks.rank]]
+    mine = distinct(shares) if emulated else [shares[ranks.rank]]
     jobs = [_job(share, options) for share in mine]
-    found = agreed(ranks, lambda: kernels.find(options.kernels, jobs[0].layer, options.dtype, split=split))
+    found = agreed(ranks, lambda: registry.find(options.kernels, jobs[0].layer, options.dtype, split=split))
     agreed(ranks, lambda: _check_memory(task, layer, mine, found))
 
     def whole(start: int, stop: int) -> dict[str, np.ndarray]:
@@ -82,7 +81,10 @@ def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks,
 
     progress(f"{layer.name}: operands")
     operands = agreed(ranks, lambda: [operands_of(share) for share in mine])
-    budget = Budget(progress=lambda what: progress(f"{layer.name}: trying {what}"))
+    device = found.device()
+    if options.cuda_graph:
+        device = agreed(ranks, device.replayed)
+    budget = Budget(options.workspace, progress=lambda what: progress(f"{layer.name}: trying {what}"))
     every = [Rank(_job(share, options), share) for share in shares]
 
     def search() -> ChoicesBySize:
@@ -106,146 +108,112 @@ def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks,
     progress(f"{layer.name}: verifying")
     checks = on_rank_0(ranks, check)
     progress(f"{layer.name}: preparing")
-    prepared = agreed(
-        ranks,
-        lambda: [
-            found.prepare(job, tensors, choices[share.outputs.batch])
+    sets = min(ranks.all_gather(_sets(task, layer, mine, device)))
+
+    def prepare() -> list[list[Segments]]:
+        return [
+            [
+                steps.segments(
+                    layer,
+                    share,
+                    task.layout(layer),
+                    task.ranks,
+                    found.prepare(job, tensors, choices[share.outputs.batch]),
+                )
+                for _ in range(sets)
+            ]
             for job, share, tensors in zip(jobs, mine, operands, strict=True)
-        ],
-    )
+        ]
+
+    pieces = agreed(ranks, prepare)
     sound = [pass_ for pass_ in PASSES if checks[pass_].ok]
-    pieces = [
-        steps.segments(layer, share, task.layout(layer), task.ranks, each)
-        for share, each in zip(mine, prepared, strict=True)
-    ]
     if emulated:
-        of_shape = {_shape(share): steps.elements(each) for share, each in zip(mine, pieces, strict=True)}
-        counts = [of_shape[_shape(share)] for share in shares]
-        for each in pieces:
-            steps.stand_in(each)
+        of_shape = {shape_of(share): steps.elements(each[0]) for share, each in zip(mine, pieces, strict=True)}
+        counts = [of_shape[shape_of(share)] for share in shares]
+        for segments in itertools.chain(*pieces):
+            steps.stand_in(segments)
     else:
-        counts = ranks.all_gather(steps.elements(pieces[0]))
-    exchanging = None if emulated else ranks
-    planned = agreed(ranks, lambda: [steps.calls(layer, each, sound, counts, exchanging) for each in pieces])
-    timed = _Timed(task, layer, shares, [calls for calls, _ in planned], sound, planned[0][1])
+        counts = ranks.all_gather(steps.elements(pieces[0][0]))
+    exchanging = None if emulated else agreed(ranks, lambda: device.connect(ranks, options.collectives, options.dtype))
+    planned = agreed(
+        ranks, lambda: [[steps.calls(layer, one, sound, counts, exchanging) for one in each] for each in pieces]
+    )
+    calls = [steps.in_turn([of_set for of_set, _ in each]) for each in planned]
+    timed = Timed(task, layer, shares, calls, sound, planned[0][0][1], sets)
     if not sound:
         return _records(timed, None, found, choices[every[0].size], checks) if ranks.rank == 0 else []
-    rule = Rule(options.rel_error, options.max_time, options.max_samples, options.cache == "hot")
+    # What is replayed from a graph is repeated also where caches are cold: on other operands each time.
+    repeated = options.cache == "hot" or options.cuda_graph
+    rule = Rule(options.rel_error, options.max_time, options.max_samples, repeated)
+    before = device.conditions()
+    time_step, slowed = timed.step(device, ranks)
     try:
         sampled = collect(
-            timed.step(found.device(), ranks),
+            time_step,
             [steps.in_step(layer, part) for part in timed.parts],
             rule,
             ranks,
             lambda count: progress(f"{layer.name}: {count} samples" if count else f"{layer.name}: warming up"),
             timed.modelled or 0.0,
             range(len(sound)),
+            slowed,
         )
+        after = device.conditions()
+        told = _told(timed, device, ranks, progress)
     except LayerbenchError as error:
         if ranks.size > 1:
             # The other ranks are inside a collective call and cannot be told: only ending the world frees them.
             ranks.abort(f"{layer.name}: {error}")
         raise
-    return _records(timed, sampled, found, choices[every[0].size], checks) if sampled is not None else []
+    if sampled is None:
+        return []
+    conditions = [each for each in (before, after) if each is not None]
+    records = _records(timed, sampled, found, choices[every[0].size], checks)
+    of_all = {"conditions": conditions, "retaken": sampled.retaken, "throttled": sampled.throttled}
+    return [
+        msgspec.structs.replace(record, **of_all, **told.get(record.part, {})) if record.status == "ok" else record
+        for record in records
+    ]
+
+
+def _sets(task: Task, layer: AnyLayer, mine: Sequence[Share], device: Device) -> int:
+    """How often a layer is prepared: several times where calls are replayed from a graph, and caches are to be cold.
+
+    A graph has no room for a flush between its calls, so every call has other operands than those before it.
+    """
+    if not (task.options.cuda_graph and task.options.cache == "cold"):
+        return 1
+    smallest = min(share.layer.bytes(share.batch, task.options.dtype) for share in mine if share.layer is not None)
+    needed = sum(share_memory(layer, share, task.ranks, task.layout(layer), task.options) for share in mine)
+    return max(1, min(device.rotation(smallest), device.free_memory() // max(1, needed)))
+
+
+def _told(timed: Timed, device: Device, ranks: Ranks, progress: Progress) -> dict[Part, dict[str, float | None]]:
+    """What a device tells of each pass besides its time: energy over all ranks, and what it takes to queue one call."""
+    if timed.task.placement == "emulated":
+        return {}
+    found: dict[Part, dict[str, float | None]] = {}
+    for call in timed.calls[0]:
+        if call.part is None or call.part in found or call.part not in timed.passes:
+            continue
+        launch = device.launch_seconds(call.run)
+        if launch is None:
+            return {}
+        progress(f"{timed.layer.name}: energy")
+        energy = None
+        if timed.task.options.cache == "hot" and not timed.task.options.cuda_graph:  # calls by themselves, in a row
+            (seconds,) = device.time_parts([call.run], 1)
+            joules = ranks.gather(device.energy(call.run, seconds))
+            known = [each for each in joules if each is not None]
+            energy = sum(known) if known and len(known) == len(joules) else None
+        found[call.part] = {"launch_seconds": launch, "energy_joules": energy}
+    return found
 
 
 def _job(share: Share, options: Options) -> Job:
     """What a rank's kernel prepares; every rank has something to do here."""
     assert share.layer is not None
     return Job(share.layer, share.batch, options.dtype, options.threads_per_rank, share.outputs.start)
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """What one rank times in each step.
-
-    ``calls`` has those of this rank's share, or, where ranks are emulated, of one share of each shape.
-    """
-
-    task: Task
-    layer: AnyLayer
-    shares: Sequence[Share]
-    calls: Sequence[Sequence[Call]]
-    passes: Sequence[Pass]
-    exchanged: Sequence[Exchanged]
-
-    @property
-    def modelled(self) -> float | None:
-        """Seconds of communication that is computed; None where it is measured."""
-        if self.task.placement == "measured" or self.task.network is None:
-            return None
-        return steps.modelled_seconds(self.task.network, self.task.ranks, self.exchanged)
-
-    @property
-    def parts(self) -> list[Part]:
-        """The parts that are timed, in the order in which they run first."""
-        exchanges = any(call.part == "communication" for call in self.calls[0])
-        return [*self.passes, "communication"] if exchanges else [*self.passes]
-
-    def step(self, device: Device, ranks: Ranks) -> TimeStep:
-        """A call that times one step on all ranks at once."""
-        cold = self.task.options.cache == "cold"
-        parts = self.parts
-        if self.task.placement == "emulated":
-
-            def alone(repetitions: int) -> list[Row]:
-                flush = device.flush_cache if cold else None
-                return [_row(device, calls, parts, repetitions, flush) for calls in self.calls]
-
-            return alone
-        mine = self.calls[0]
-
-        def flush() -> None:
-            # Ranks flush for different times, which an exchange must not be charged with.
-            device.flush_cache()
-            ranks.barrier()
-
-        def together(repetitions: int) -> list[Row]:
-            ranks.barrier()
-            return ranks.gather(_row(device, mine, parts, repetitions, flush if cold else None))
-
-        return together
-
-    def of_ranks(self, medians: Sequence[float]) -> list[float]:
-        """Medians of the timed rows as medians of all ranks: an emulated rank has its share's."""
-        if self.task.placement == "measured":
-            return list(medians)
-        shapes = [_shape(share) for share in _distinct(self.shares)]
-        return [medians[shapes.index(_shape(share))] for share in self.shares]
-
-
-def _row(
-    device: Device, calls: Sequence[Call], parts: Sequence[Part], repetitions: int, flush: Callable[[], None] | None
-) -> Row:
-    """Seconds of each part: of all its calls together."""
-    before_each = None
-    if flush is not None:
-        # A device asks before every call, in their order, whether or not caches are flushed there.
-        turns = itertools.cycle([call.flushed for call in calls])
-
-        def before_each() -> None:
-            if next(turns):
-                flush()
-
-    seconds = device.time_parts([call.run for call in calls], repetitions, before_each)
-    sums = dict.fromkeys(parts, 0.0)
-    for call, of_call in zip(calls, seconds, strict=True):
-        if call.part is not None:
-            sums[call.part] += of_call
-    return list(sums.values())
-
-
-def _shape(share: Share) -> tuple[int, int]:
-    """What tells shares of a layer apart: samples and outputs."""
-    return share.samples.batch, share.outputs.batch
-
-
-def _distinct(shares: Sequence[Share]) -> list[Share]:
-    """One share of each shape, the largest first."""
-    first: dict[tuple[int, int], Share] = {}
-    for share in shares:
-        first.setdefault(_shape(share), share)
-    return sorted(first.values(), key=_shape, reverse=True)
 
 
 def _check_memory(task: Task, layer: AnyLayer, mine: Sequence[Share], found: Kernel) -> None:
@@ -261,7 +229,7 @@ def _check_memory(task: Task, layer: AnyLayer, mine: Sequence[Share], found: Ker
 
 
 def _records(
-    timed: _Timed,
+    timed: Timed,
     sampled: Sampled | None,
     found: Kernel,
     choices: Mapping[Pass, Choice],
@@ -293,13 +261,13 @@ def _records(
         elif wrong or sampled is None:
             found_out |= {"status": "failed", "reason": f"{' and '.join(wrong)} gave a wrong result"}
         else:
-            found_out |= {"modelled_seconds": timed.modelled, "inner": sampled.inner}
+            found_out |= {"modelled_seconds": timed.modelled, "inner": sampled.inner * timed.sets}
             found_out |= _times(timed, sampled.step, sampled.rank_step_medians)
         records.append(msgspec.structs.replace(record, **found_out))
     return records
 
 
-def _communication(timed: _Timed, sampled: Sampled | None, wrong: Sequence[Pass]) -> dict[str, Any]:
+def _communication(timed: Timed, sampled: Sampled | None, wrong: Sequence[Pass]) -> dict[str, Any]:
     """What ranks exchanged; nothing where a pass whose result it would be is wrong."""
     layout = timed.task.layout(timed.layer)
     what = "gradient" if layout == "data" else "sound result"
@@ -317,12 +285,12 @@ def _communication(timed: _Timed, sampled: Sampled | None, wrong: Sequence[Pass]
     return {"algorithm": algorithm} | _times_of_part(timed, sampled, "communication")
 
 
-def _times_of_part(timed: _Timed, sampled: Sampled, part: Part) -> dict[str, Any]:
+def _times_of_part(timed: Timed, sampled: Sampled, part: Part) -> dict[str, Any]:
     index = timed.parts.index(part)
-    return _times(timed, sampled.parts[index], sampled.rank_medians[index]) | {"inner": sampled.inner}
+    return _times(timed, sampled.parts[index], sampled.rank_medians[index]) | {"inner": sampled.inner * timed.sets}
 
 
-def _times(timed: _Timed, samples: list[float], rank_medians: list[float]) -> dict[str, Any]:
+def _times(timed: Timed, samples: list[float], rank_medians: list[float]) -> dict[str, Any]:
     return {
         "samples": samples,
         "rank_medians": timed.of_ranks(rank_medians),

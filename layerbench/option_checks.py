@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from layerbench import kernel, launch
+from layerbench import launch, registry
 from layerbench import network as networks
 from layerbench.errors import UsageError
 from layerbench.layers import DTYPES
-from layerbench.records import LAYOUT_OPTIONS, Options
+from layerbench.records import COLLECTIVES, LAYOUT_OPTIONS, Options
 
 
 def check(options: Options) -> None:
@@ -18,7 +18,7 @@ def check(options: Options) -> None:
         If a number is out of its range, or a name means nothing; named as on the command line.
     """
     launch.split_arguments(options.launcher_args)
-    kernel.check_name(options.kernels)
+    registry.check_name(options.kernels)
     if options.network != networks.HERE:
         networks.load(options.network)
     whole = {
@@ -38,6 +38,10 @@ def check(options: Options) -> None:
         raise UsageError(f"--rel-error must lie between 0 and 1 (0.01 is 1 %), not {options.rel_error:g}")
     if options.layout not in LAYOUT_OPTIONS:
         raise UsageError(f"--layout {options.layout}: unknown; known are {', '.join(LAYOUT_OPTIONS)}")
+    if options.collectives not in COLLECTIVES:
+        raise UsageError(f"--collectives {options.collectives}: unknown; known are {', '.join(COLLECTIVES)}")
+    if not 0 <= options.workspace < 2**63:
+        raise UsageError(f"--workspace must be a number of bytes from 0, such as 4GiB, not {options.workspace}")
     if options.dtype not in DTYPES:
         raise UsageError(f"--dtype {options.dtype}: unknown; known are {', '.join(DTYPES)}")
     if not 0 <= options.seed < 2**63:

@@ -11,6 +11,24 @@ from layerbench.launch import LAUNCHERS
 
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "int8")
 LAYOUTS = ("data", "model", "best")
+COLLECTIVES = ("auto", "nccl", "mpi", "staged")
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes as people write it: ``4GiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        from layerbench.units import bytes_of
+
+        try:
+            return bytes_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
 
 _Command = Callable[..., Any]
 

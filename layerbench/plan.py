@@ -100,6 +100,8 @@ def counts(options: Options, cores: int) -> list[Count]:
             "--oversubscribe"
         )
     slots = cores // options.threads_per_rank
+    if options.devices:
+        slots = min(slots, options.devices)
 
     def count(nodes: int) -> Count:
         ranks = nodes * options.ranks_per_node

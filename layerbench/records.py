@@ -6,6 +6,8 @@ Version history
 2. ``Record.throttled``; ``Manifest.roofline``. A run of version 1 is read as one that has neither.
 3. ``Options.layout``, ``Record.layout``, ``Manifest.layouts``. A run of an older version is read as one in the data
    layout, which it was.
+4. ``Record.conditions``, ``retaken``, ``energy_joules`` and ``launch_seconds``; ``Options.workspace``, ``cuda_graph``,
+   ``collectives`` and ``devices``; ``Launch.devices``. A run of an older version is read as one that was not told them.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
+from layerbench.conditions import Conditions
 from layerbench.layers import AnyLayer, DType
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OLDEST_VERSION = 1
 """Of what can be read: every version since has only added fields that have defaults."""
 
@@ -38,6 +41,15 @@ Operation: TypeAlias = Literal["point_to_point", "all_reduce", "all_gather", "re
 """What ranks do together."""
 
 Cache: TypeAlias = Literal["hot", "cold"]
+
+Collectives: TypeAlias = Literal["auto", "nccl", "mpi", "staged"]
+"""What exchanges buffers in the memory of a device; see :meth:`layerbench.device.Device.connect`."""
+
+COLLECTIVES: tuple[Collectives, ...] = get_args(Collectives)
+
+WORKSPACE = 4 * 2**30
+"""The most scratch memory an algorithm may use unless another limit is given, in bytes."""
+
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank", "overlap"]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
@@ -86,7 +98,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     noisy
         The interval did not shrink below the relative error asked for within the time allowed.
     throttled
-        The device ran below its usual clock and went on to do so when asked again. No device says so yet.
+        The device ran well below its usual clock and went on to do so when samples were taken again.
+    retaken
+        Samples that were dropped and taken again because the device ran well below its usual clock in them.
+    conditions
+        Clocks, temperature and power of rank 0's device before the samples and after them; empty where it cannot tell.
+    energy_joules
+        Of one call on all ranks, in joules, among many in a row with hot caches; None where no device counts it, where
+        ranks were emulated, and where calls are flushed or replayed.
+    launch_seconds
+        Seconds in which rank 0 queues one call; None where calls are not queued.
     verified, relative_error
         Whether the pass was compared with the float64 reference and agreed, and ‖out - ref‖ / ‖ref‖; None where
         there is nothing to compare (communication, step).
@@ -126,6 +147,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ci_method: CIMethod = "none"
     noisy: bool = False
     throttled: bool = False
+    retaken: int = 0
+    conditions: list[Conditions] = []
+    energy_joules: float | None = None
+    launch_seconds: float | None = None
     verified: bool | None = None
     relative_error: float | None = None
     macs: int = 0
@@ -145,7 +170,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     Lists are normalised (node counts sorted, hosts expanded), and what was left open is filled in, so that two runs
     of equal options do the same. ``allocated`` is the number of nodes that a batch system gave, where its launcher
-    chooses among them; 0 where ranks are started on hosts by name or on one machine.
+    chooses among them; 0 where ranks are started on hosts by name or on one machine. ``devices`` is the number of
+    devices of this machine, one for each rank; 0 where ranks run on its cores, or on other machines. ``workspace`` is
+    in bytes.
     """
 
     nodes: Annotated[list[AtLeastOne], msgspec.Meta(min_length=1)]
@@ -169,6 +196,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     layout: LayoutOption = "data"
     allocated: int = 0
+    workspace: int = WORKSPACE
+    cuda_graph: bool = False
+    collectives: Collectives = "auto"
+    devices: int = 0
 
     @property
     def machines(self) -> int:
@@ -284,6 +315,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     mpi: str = ""
     hosts: list[str] = []
     pinned_cores: list[list[int]] = []
+    devices: list[str] = []
     libraries: dict[str, str] = {}
 
 

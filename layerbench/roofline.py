@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from layerbench import kernel as kernels
-from layerbench import verify
+from layerbench import registry, verify
 from layerbench.device import Device, Run
 from layerbench.errors import KernelError, LayerbenchError, OutOfMemoryError, UnavailableError, VerificationError
 from layerbench.kernel import Budget, Choices, Job, Kernel
@@ -27,7 +26,7 @@ from layerbench.units import size
 
 Progress = Callable[[str], None]
 
-SIZES = (256, 512, 1024, 2048)
+SIZES = (256, 512, 1024, 2048, 4096, 8192)
 """Rows and columns of the square matrices, each twice the last: the larger ones where there is time for them."""
 
 GROWTH = 8
@@ -35,6 +34,10 @@ GROWTH = 8
 
 SECONDS = 1.5
 """For all matrix products together."""
+
+LONG = 1e-3
+SECONDS_FOR_LONG = 20.0
+"""A product quicker than this keeps no device busy: larger ones are tried for so much longer."""
 
 SAMPLES = 5
 SHORTEST = 1e-3
@@ -79,6 +82,12 @@ def measure(options: Options, layers: Sequence[AnyLayer], progress: Progress) ->
         peak = _peak(own, options, progress)
     except Exception as error:
         reasons.append(f"no peak: {_told(error)}")
+    progress("roofline: arithmetic")
+    try:
+        in_registers = Peak(device.arithmetic(options.dtype), device.arithmetic_source)
+        peak = max(peak, in_registers, key=lambda each: max(each.rates, default=0.0))
+    except Exception as error:
+        reasons.append(f"no arithmetic in registers: {_told(error)}")
     progress("roofline: bandwidth")
     try:
         bandwidth = device.bandwidth(options.threads_per_rank)
@@ -103,7 +112,7 @@ def _kernel_of(options: Options, layers: Sequence[AnyLayer]) -> Kernel:
     reason = "the run has no layers"
     for layer in layers:
         try:
-            return kernels.find(options.kernels, layer, options.dtype)
+            return registry.find(options.kernels, layer, options.dtype)
         except UnavailableError as error:
             reason = str(error)
     raise UnavailableError(reason)
@@ -136,7 +145,7 @@ def _others(own: Kernel) -> list[Kernel]:
     """Available libraries of the same device."""
     return [
         kernel
-        for kernel in kernels.registry().values()
+        for kernel in registry.registry().values()
         if kernel.preference is not None
         and kernel.name != own.name
         and kernel.availability().ok
@@ -158,6 +167,7 @@ def _products(kernel: Kernel, options: Options, until: float, progress: Progress
     """
     choices: Choices | None = None
     searching = 0.0
+    until_long = time.perf_counter() + SECONDS_FOR_LONG
     for rows in SIZES:
         layer = FC(name=f"product of {rows}", in_features=rows, out_features=rows)
         job = Job(layer, rows, options.dtype, options.threads_per_rank)
@@ -177,12 +187,15 @@ def _products(kernel: Kernel, options: Options, until: float, progress: Progress
         if not sound:
             raise VerificationError(f"every pass of a {layer.name} gave a wrong result")
         prepared = kernel.prepare(job, operands, choices)
+        flop, quickest = 2 * layer.macs(rows), math.inf
         for pass_ in sound:
-            rates = _rates(prepared.run[pass_], 2 * layer.macs(rows), kernel.device(), until)
+            rates = _rates(prepared.run[pass_], flop, kernel.device(), until)
+            quickest = min(quickest, flop / max(rates))
             named = f"{kernel.name} {kernel.availability().version}".strip()
             yield Peak(rates, f"{named}, fc {rows} x {rows} x {rows}, {pass_}, {choices[pass_].algorithm}")
         now = time.perf_counter()
-        if now + GROWTH * (now - begin) > until:
+        next_one = now + GROWTH * (now - begin)
+        if next_one > until and not (quickest < LONG and next_one < until_long):
             return
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from layerbench.collectives import Ranks
 from layerbench.stats import interval, median
@@ -30,6 +30,9 @@ SLOW_SAMPLE = 1.0
 SHORTEST_SAMPLE = 1e-3
 """A step with a pass quicker than this is repeated within one sample. The whole step is, not the pass: repeated by
 itself it would multiply what ranks differ by, and an exchange would divide their waiting for each other."""
+
+MAX_RETAKEN = 20
+"""Samples of one step that are dropped because the device ran slowly; a device that goes on so is sampled as it is."""
 
 MAX_REPEATED = 0.1
 """Seconds; no step is repeated longer than this for the sake of one quick part."""
@@ -63,6 +66,10 @@ class Sampled:
         For each part, and for the step, the median seconds of every rank.
     inner
         Repetitions of the step within one sample.
+    retaken
+        Samples that were dropped because the device ran slowly in them.
+    throttled
+        Whether any of the samples kept is one of those.
     """
 
     parts: list[list[float]]
@@ -70,6 +77,8 @@ class Sampled:
     rank_medians: list[list[float]]
     rank_step_medians: list[float]
     inner: int
+    retaken: int = 0
+    throttled: bool = False
 
 
 def collect(
@@ -80,6 +89,7 @@ def collect(
     progress: Callable[[int], None] = lambda _: None,
     constant: float = 0.0,
     passes: Sequence[int] = (0,),
+    slowed: Callable[[], bool] = lambda: False,
 ) -> Sampled | None:
     """Warm up, then sample until the medians of all parts and of the step are known well enough.
 
@@ -99,6 +109,10 @@ def collect(
         Seconds added to every step: communication that was computed.
     passes
         Which of the parts are kernels: the quickest of them decides how often the step is repeated within a sample.
+    slowed
+        Whether any rank's device ran slowly in what ``time_step`` timed last; asked on rank 0. Such a sample is
+        dropped, as long as there were not too many: a device that is slow all the time is still measured, and said to
+        be throttled.
 
     Returns
     -------
@@ -110,10 +124,16 @@ def collect(
     series = _Series(in_step, constant)
     begin = time.perf_counter()
     next_look = 1
+    retaken, throttled = 0, False
     while True:
         rows = time_step(inner)
         going = True
-        if ranks.rank == 0:
+        slow = ranks.rank == 0 and slowed()
+        if slow and retaken < MAX_RETAKEN:
+            retaken += 1
+            progress(len(rows_by_sample))
+        elif ranks.rank == 0:
+            throttled = throttled or slow
             rows_by_sample.append(rows)
             series.append(rows)
             count = len(rows_by_sample)
@@ -124,7 +144,9 @@ def collect(
                 next_look = count + max(1, count // 10)
         if not ranks.broadcast(going):
             break
-    return _summary(rows_by_sample, series, in_step, constant, inner) if ranks.rank == 0 else None
+    if ranks.rank:
+        return None
+    return replace(_summary(rows_by_sample, series, in_step, constant, inner), retaken=retaken, throttled=throttled)
 
 
 class _Series:

@@ -8,14 +8,14 @@ data layout that is the gradient after ``backward_weights``; of the model layout
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import cast
 
 import numpy as np
 
-from layerbench.collectives import Ranks
-from layerbench.device import Run
+from layerbench.collectives import OneRank, Ranks
+from layerbench.device import Run, waits
 from layerbench.errors import KernelError
 from layerbench.kernel import Gather, Prepared, PreparedSlice, PreparedUnits, Reduce, Segment
 from layerbench.layers import PASSES, AnyLayer, Pass, SplitLSTM
@@ -47,11 +47,31 @@ class Call:
     flushed: bool
 
 
+class InTurn:
+    """A call that makes several calls, one at a time, over and over: the same one on other operands each time."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = tuple(runs)
+        self._next = 0
+        self.waits = any(waits(run) for run in runs)
+
+    def __call__(self) -> None:
+        self._runs[self._next]()
+        self._next = (self._next + 1) % len(self._runs)
+
+
+def in_turn(sets: Sequence[Sequence[Call]]) -> list[Call]:
+    """The calls of a step that is prepared several times, on operands of its own each time, as calls in turn."""
+    if len(sets) == 1:
+        return list(sets[0])
+    return [replace(calls[0], run=InTurn([call.run for call in calls])) for calls in zip(*sets, strict=True)]
+
+
 @dataclass(frozen=True)
 class Exchanged:
     """An exchange among all ranks.
 
-    ``bytes`` is the whole vector, as :class:`layerbench.partition.Exchange` has it; ``name`` what MPI calls it.
+    ``bytes`` is the whole vector, as :class:`layerbench.partition.Exchange` has it; ``name`` what does it.
     """
 
     operation: Operation
@@ -147,24 +167,24 @@ def calls(
             if pass_ not in passes:
                 continue
             if counts_in_step:
-                exchanged.append(_exchanged(layer, segment.exchange, of_ranks))
+                exchanged.append(_exchanged(layer, segment.exchange, of_ranks, ranks or OneRank()))
             if ranks is not None:
                 run = _collective(segment.exchange, of_ranks, ranks)
                 found.append(Call("communication" if counts_in_step else None, run, len(of_pass) == 1))
     return found, exchanged
 
 
-def _exchanged(layer: AnyLayer, exchange: Gather | Reduce, of_ranks: Sequence[int]) -> Exchanged:
+def _exchanged(layer: AnyLayer, exchange: Gather | Reduce, of_ranks: Sequence[int], ranks: Ranks) -> Exchanged:
     given = _given(exchange)
     if isinstance(exchange, Gather):
-        even = len(set(of_ranks)) == 1
-        return Exchanged("all_gather", sum(of_ranks) * given.itemsize, "MPI_Allgather" if even else "MPI_Allgatherv")
+        name = ranks.operation_name("all_gather", len(set(of_ranks)) == 1)
+        return Exchanged("all_gather", sum(of_ranks) * given.itemsize, name)
     if len(set(of_ranks)) > 1:
         raise KernelError(
             f"{layer.name}: ranks are to add up results that the kernel lays out in {min(of_ranks)} elements on one "
             f"and {max(of_ranks)} on another; choose another with --kernels"
         )
-    return Exchanged("all_reduce", given.nbytes, "MPI_Allreduce in place")
+    return Exchanged("all_reduce", given.nbytes, ranks.operation_name("all_reduce", True))
 
 
 def _collective(exchange: Gather | Reduce, of_ranks: Sequence[int], ranks: Ranks) -> Run:

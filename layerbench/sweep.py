@@ -370,6 +370,7 @@ class _Runner:
             mpi=found.mpi if found else "",
             hosts=found.hosts if found else [],
             pinned_cores=found.pinned_cores if found else [],
+            devices=found.devices if found else [],
             libraries=found.libraries if found else {},
         )
         facts = self._manifest.environment

@@ -8,8 +8,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from layerbench import kernel as kernels
-from layerbench import verify
+from layerbench import registry, verify
 from layerbench.collectives import Ranks, agreed, on_rank_0
 from layerbench.errors import KernelError, OutOfMemoryError, UnavailableError, UsageError, VerificationError
 from layerbench.kernel import Budget, Choices, Job, Kernel, PreparedLinked, Tensors
@@ -87,7 +86,7 @@ def prepare_step(
             raise UsageError(f"rank {ranks.rank} has no samples: raise --batch or use fewer nodes")
         if dtype == "int8":
             raise UsageError("gradients are no whole numbers: a training step needs another --dtype than int8")
-        return [kernels.find(kernels_name, layer, dtype, linked=True) for layer in layers]
+        return [registry.find(kernels_name, layer, dtype, linked=True) for layer in layers]
 
     found = agreed(ranks, found_kernels)
     device = found[0].device()

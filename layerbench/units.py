@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+
+_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZES |= {f"{prefix}i": 2 ** (10 * power) for power, prefix in enumerate("kmgt", 1)}
 
 _DECIMAL = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -43,6 +47,23 @@ def count(value: float) -> str:
 def size(value: float) -> str:
     """A size in memory with a decimal prefix, as bandwidths have it: ``1.61 GB``."""
     return rate(value, "B") if abs(value) >= 999.5 else f"{value:.0f} B"
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a size as people write it: ``4GiB``, ``25 MB``, ``1000``; ``k`` is 1000 and ``Ki`` 1024, in any case.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or no whole number of bytes.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    if found is None or found[2].lower() not in _SIZES:
+        raise ValueError(f"expected bytes, such as 25MB, 4GiB or 1000, not {text!r}")
+    value = float(found[1]) * _SIZES[found[2].lower()] if "." in found[1] else int(found[1]) * _SIZES[found[2].lower()]
+    if value != int(value):
+        raise ValueError(f"expected a whole number of bytes, not {text!r}")
+    return int(value)
 
 
 def rate(value: float, unit: str) -> str:

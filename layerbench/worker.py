@@ -30,15 +30,17 @@ from layerbench.assignment import (
     findings_path,
     line_of,
 )
-from layerbench.collectives import MPIRanks, OneRank, Ranks
+from layerbench.collectives import MPIRanks, OneRank, Ranks, agreed
 from layerbench.errors import JournalError, LaunchError, LayerbenchError, UnavailableError
 from layerbench.pinning import assign, seat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from layerbench.assignment import RankFigures
     from layerbench.machine import Exchanged
     from layerbench.overlap_records import Overlapped
-    from layerbench.records import Network, Record, Roofline
+    from layerbench.records import Network, Options, Record, Roofline
     from layerbench.task import Task
 
 PROGRESS_INTERVAL = 0.2
@@ -165,11 +167,18 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
         computing = apart if set(apart) < set(cores[ranks.rank]) else computing
     # Threads that compute are started from here, and inherit the cores: those to spare are left to others.
     os.sched_setaffinity(0, computing)
+    taken = _take_device(options, ranks, [of_rank.machine for of_rank in seats])
     hosts = ranks.gather(socket.gethostname())
 
     voice = Voice(ranks.rank)
     voice.say(Started(ranks.size))
-    found = Findings(mpi=ranks.library, hosts=hosts, pinned_cores=[list(of_rank) for of_rank in cores], host=here)
+    found = Findings(
+        mpi=ranks.library,
+        hosts=hosts,
+        pinned_cores=[list(of_rank) for of_rank in cores],
+        devices=taken,
+        host=here,
+    )
     _keep(found, path, ranks, voice)
     status = 0
     if assignment.purpose == "network":
@@ -191,6 +200,25 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     _keep(found, path, ranks, voice)
     ranks.barrier()
     return status
+
+
+def _take_device(options: Options, ranks: Ranks, machines: Sequence[str]) -> list[str]:
+    """Let the kernels use this rank's device, where they run on one of several; returns every rank's, else nothing.
+
+    Which ranks share a machine is known from themselves, and which devices each of them sees from its own libraries: no
+    launcher is asked.
+    """
+    from layerbench.devices import assign
+    from layerbench.registry import on_devices
+
+    kernel = agreed(ranks, lambda: on_devices(options.kernels))
+    seen = ranks.all_gather(kernel.devices() if kernel is not None else [])
+    if not any(seen):
+        return []
+    taken = assign(machines, seen, oversubscribe=options.oversubscribe)
+    if kernel is not None:
+        kernel.use(taken[ranks.rank])
+    return taken
 
 
 def _keep(found: Findings, path: Path, ranks: Ranks, voice: Voice) -> None:
@@ -285,7 +313,7 @@ def _told(layer: str, records: list[Record]) -> Recorded:
 
 def _libraries(assignment: Assignment) -> dict[str, str]:
     """Versions of the kernel libraries that ran this launch's layers."""
-    from layerbench.kernel import find
+    from layerbench.registry import find
 
     options, task = assignment.options, _task(assignment)
     used = {}

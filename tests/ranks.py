@@ -10,7 +10,9 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from layerbench.collectives import mpi_name
 from layerbench.device import Run
+from layerbench.records import Operation
 
 T = TypeVar("T")
 
@@ -49,6 +51,9 @@ class ThreadRank:
         self._meeting = meeting
         self.rank = rank
         self.size = size
+
+    def operation_name(self, operation: Operation, even: bool) -> str:
+        return mpi_name(operation, even)
 
     def barrier(self) -> None:
         self._meeting.exchange(self.rank, None)

@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from layerbench import kernel as kernels
-from layerbench import roofline
+from layerbench import registry, roofline
 from layerbench.device import Host
 from layerbench.errors import KernelError, OutOfMemoryError, UnavailableError
 from layerbench.kernel import Availability, Budget, Choice, Choices, Job, Kernel, Tensors
@@ -89,7 +88,7 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make these the only libraries there are, and bandwidth a figure that takes no time."""
 
     def only(*known: Kernel) -> None:
-        monkeypatch.setattr(kernels, "registry", lambda: {kernel.name: kernel for kernel in known})
+        monkeypatch.setattr(registry, "registry", lambda: {kernel.name: kernel for kernel in known})
         monkeypatch.setattr(Host, "bandwidth", lambda self, threads: [1e9, threads * 2e9, 1.5e9])
 
     return only

@@ -10,9 +10,10 @@ import pytest
 
 from layerbench import verify
 from layerbench.errors import KernelError, UnavailableError
-from layerbench.kernel import Budget, Choice, Choices, Job, Kernel, Prepared, Tensors, find, named
+from layerbench.kernel import Budget, Choice, Choices, Job, Kernel, Prepared, Tensors
 from layerbench.layers import FC, LSTM, PASSES, AnyLayer, Conv, Pass
 from layerbench.partition import narrowed, shares
+from layerbench.registry import find, named
 from layerbench.slices import of_share
 from layerbench.split import ChoicesBySize, Rank, search_split, verify_split
 
@@ -151,7 +152,7 @@ def test_a_kernel_that_refuses_few_samples_is_verified_with_all() -> None:
 def test_a_kernel_that_says_nothing_of_splitting_is_refused_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text(
-        "from layerbench.kernel import named\n"
+        "from layerbench.registry import named\n"
         "class Plain:\n"
         "    name, preference = 'plain', None\n"
         "    def __getattr__(self, name):\n"

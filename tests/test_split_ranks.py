@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerbench.kernel import named
+from layerbench.registry import named
 
 pytestmark = pytest.mark.mpi
 
@@ -17,7 +17,8 @@ import sys
 import numpy as np
 from layerbench import step, verify
 from layerbench.collectives import MPIRanks
-from layerbench.kernel import Budget, Job, named
+from layerbench.kernel import Budget, Job
+from layerbench.registry import named
 from layerbench.layers import FC, LSTM, PASSES, Conv
 from layerbench.partition import exchanges, shares
 from layerbench.slices import of_share, whole

@@ -10,11 +10,12 @@ import pytest
 
 from layerbench import step, verify
 from layerbench.errors import KernelError
-from layerbench.kernel import Budget, Gather, Job, Prepared, Reduce, Segment, named
+from layerbench.kernel import Budget, Gather, Job, Prepared, Reduce, Segment
 from layerbench.layers import FC, LSTM, PASSES, AnyLayer, Conv
 from layerbench.network import all_gather_seconds, all_reduce_seconds
 from layerbench.partition import exchanges, shares
 from layerbench.records import Layout, Network
+from layerbench.registry import named
 from layerbench.slices import of_share
 from layerbench.step import Call, Exchanged, Segments
 from tests.ranks import ThreadRank, together

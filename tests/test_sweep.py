@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from layerbench.device import Host
 from layerbench.environment import usable_cores
 from layerbench.records import PARTS, Record
 from layerbench.stats import median
-from tests.conftest import QUICK, Layerbench, assert_one_line
+from tests.conftest import QUICK, SMALL_SUITE, Layerbench, assert_one_line, command_line
 
 pytestmark = pytest.mark.mpi
 
@@ -24,12 +25,21 @@ def records(run: Path) -> list[Record]:
     return store.load(run).records
 
 
-def test_a_sweep_measures_every_layer_part_and_count(small_suite: Path, tmp_path: Path, layerbench: Layerbench) -> None:
-    run = tmp_path / "run"
-    done = layerbench(
-        "run", "--suite", small_suite, "--nodes", "1,2,4", *QUICK, "--threads-per-rank", "1", "--output", run
-    )
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep's suite and of its run, which several tests look at; who changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "small.toml").write_text(SMALL_SUITE)
+    done = command_line(folder)(*SWEEP, "--output", "run")
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+SWEEP = ("run", "--suite", "small.toml", "--nodes", "1,2,4", *QUICK, "--threads-per-rank", "1")
+
+
+def test_a_sweep_measures_every_layer_part_and_count(swept: Path) -> None:
+    run = swept / "run"
     found = {record.key: record for record in records(run)}
     assert set(found) == {(layer, part, n) for layer in ("conv", "fc", "lstm") for part in PARTS for n in (1, 2, 4)}
     cores = len(os.sched_getaffinity(0))
@@ -54,17 +64,8 @@ def test_a_sweep_measures_every_layer_part_and_count(small_suite: Path, tmp_path
         assert len(pinned) == len(set(pinned)), "ranks share a core"
 
 
-def test_a_step_is_the_sum_of_its_parts(small_suite: Path, tmp_path: Path) -> None:
-    run = lb.run(
-        str(small_suite),
-        nodes=[1, 4],
-        batch=8,
-        kernels="numpy",
-        threads_per_rank=1,
-        max_time=0.2,
-        output=tmp_path / "r",
-    )
-    by = {record.key: record for record in run.records}
+def test_a_step_is_the_sum_of_its_parts(swept: Path) -> None:
+    by = {record.key: record for record in records(swept / "run")}
     for layer in ("conv", "fc", "lstm"):
         for nodes in (1, 4):
             step = by[layer, "step", nodes]
@@ -79,7 +80,7 @@ def test_a_step_is_the_sum_of_its_parts(small_suite: Path, tmp_path: Path) -> No
 def test_more_counts_than_cores_are_emulated_unless_oversubscribed(small_suite: Path, tmp_path: Path) -> None:
     too_many = len(os.sched_getaffinity(0)) + 1
     options = {"batch": 2 * too_many, "kernels": "numpy", "threads_per_rank": 1, "max_time": 0.1, "filter": "fc"}
-    emulated = lb.run(str(small_suite), nodes=[too_many], **options, output=tmp_path / "e")
+    emulated = lb.run(str(small_suite), nodes=[too_many], **options, network="gemini", output=tmp_path / "e")
     assert {record.placement for record in emulated.records} == {"emulated"}
     real = lb.run(str(small_suite), nodes=[too_many], **options, oversubscribe=True, output=tmp_path / "r")
     assert {record.placement for record in real.records} == {"measured"}
@@ -91,6 +92,7 @@ def test_uneven_batches_and_ranks_without_work(small_suite: Path, tmp_path: Path
         str(small_suite),
         nodes=[1, 2, 4],
         batch=3,
+        network="gemini",
         kernels="numpy",
         threads_per_rank=1,
         max_time=0.1,
@@ -159,18 +161,15 @@ def test_a_cold_exchange_is_not_charged_with_the_other_ranks_flush(small_suite: 
     assert median(exchange.samples) < 0.5 * flush
 
 
-def test_resume_measures_what_is_missing_and_nothing_else(
-    small_suite: Path, tmp_path: Path, layerbench: Layerbench
-) -> None:
+def test_resume_measures_what_is_missing_and_nothing_else(swept: Path, tmp_path: Path, layerbench: Layerbench) -> None:
+    shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "run"
-    arguments = ("run", "--suite", small_suite, "--nodes", "1,2", "--threads-per-rank", "1", *QUICK, "--output", run)
-    assert layerbench(*arguments).returncode == 0
     lines = (run / store.RECORDS).read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if not (b'"layer":"lstm"' in line and b'"nodes":2' in line)]
     torn = lines[-1][: len(lines[-1]) // 2]
     (run / store.RECORDS).write_bytes(b"".join(kept) + torn)
 
-    done = layerbench(*arguments, "--resume")
+    done = layerbench(*SWEEP, "--output", "run", "--resume")
     assert done.returncode == 0, done.stderr
     assert "was cut off" in done.stderr
     after = (run / store.RECORDS).read_bytes()

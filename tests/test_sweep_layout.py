@@ -29,7 +29,7 @@ def test_every_part_is_measured_or_emulated_as_in_the_data_layout(
     small_suite: Path, tmp_path: Path, layerbench: Layerbench
 ) -> None:
     run = tmp_path / "run"
-    done = layerbench("run", "--suite", small_suite, "--nodes", "1,2,3", *MODEL, "--output", run)
+    done = layerbench("run", "--suite", small_suite, "--nodes", "1,2,3", "--network", "gemini", *MODEL, "--output", run)
     assert done.returncode == 0, done.stderr
     assert "layers split by outputs (model layout)" in done.stdout
     found = by_key(run)

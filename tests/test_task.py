@@ -112,7 +112,8 @@ import sys
 import numpy as np
 from layerbench import verify
 from layerbench.collectives import MPIRanks
-from layerbench.kernel import Budget, Job, named
+from layerbench.kernel import Budget, Job
+from layerbench.registry import named
 from layerbench.layers import FC, LSTM, Conv
 from layerbench.partition import split
 
@@ -153,7 +154,7 @@ print("equal")
 @pytest.mark.mpi
 @pytest.mark.parametrize("kernel", ["numpy", "onednn", "pytorch"])
 def test_all_reduced_gradient_is_the_gradient_of_the_whole_batch(kernel: str, mpiexec: str, tmp_path: Path) -> None:
-    from layerbench.kernel import named
+    from layerbench.registry import named
 
     availability = named(kernel).availability()
     if not availability.ok:

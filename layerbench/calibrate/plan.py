@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layerbench import allocation, kernel, launch
+from layerbench import allocation, launch, registry
 from layerbench.calibrate.probes import LAYERS
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.launch import MEND_MPI, World
@@ -160,7 +160,7 @@ def request(
         batch=1,
         scaling="strong",
         dtype="fp32",
-        kernels=kernel.resolved(kernels),
+        kernels=registry.resolved(kernels),
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter="",
@@ -202,7 +202,7 @@ def _check_kernels(options: Options, asked: Sequence[DType]) -> None:
     for dtype in asked or DTYPES:
         for layer in LAYERS:
             try:
-                kernel.find(options.kernels, layer, dtype)
+                registry.find(options.kernels, layer, dtype)
             except UnavailableError as error:
                 reason = reason or error
             else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from layerbench import kernel as kernels
-from layerbench import verify
+from layerbench import registry, verify
 from layerbench.collectives import OneRank
 from layerbench.errors import LayerbenchError, OutOfMemoryError, UnavailableError, VerificationError
 from layerbench.kernel import Budget, Job, Kernel
@@ -89,7 +88,7 @@ def probe(options: Options, dtype: DType, peak: float, progress: Progress) -> tu
 
 
 def _points(options: Options, layer: AnyLayer, job: Job, progress: Progress) -> Iterator[KernelPoint]:
-    kernel = kernels.find(options.kernels, layer, job.dtype)
+    kernel = registry.find(options.kernels, layer, job.dtype)
     needed, free = memory_needed(layer, job.batch, job.dtype), kernel.device().free_memory()
     if needed > free:
         raise OutOfMemoryError(f"{layer.name} needs {size(needed)} of memory and {size(free)} are free")
@@ -143,7 +142,7 @@ def launches(options: Options, dtype: DType, progress: Progress) -> dict[str, li
         progress(f"launch of {layer.kind}")
         job = Job(layer, 1, dtype, options.threads_per_rank)
         try:
-            kernel = kernels.find(options.kernels, layer, dtype)
+            kernel = registry.find(options.kernels, layer, dtype)
             found[layer.kind] = _launches(kernel, job, options)
             found.setdefault("an empty call", _repeated(kernel, lambda: None))
         except LayerbenchError as error:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from layerbench import environment, roofline
-from layerbench import kernel as kernels
+from layerbench import environment, registry, roofline
 from layerbench.assignment import RankFigures
 from layerbench.calibrate.probes import LAYERS, launches, probe
 from layerbench.errors import LayerbenchError, MeasurementError, UnavailableError
@@ -51,7 +50,7 @@ def measure(options: Options, dtypes: Sequence[DType], progress: Progress) -> Ra
     of_probes = OF_PROBES if OF_PROBES in peak else next(iter(peak))
     launch = _launch(options, of_probes, progress)
     points, without = probe(options, of_probes, peak[of_probes].value, progress)
-    device = kernels.find(options.kernels, LAYERS[0], of_probes).device()
+    device = registry.find(options.kernels, LAYERS[0], of_probes).device()
     return RankFigures(
         device=device.name,
         peak=peak,

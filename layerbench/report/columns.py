@@ -188,6 +188,7 @@ def _derived(frame: pd.DataFrame, samples: Samples) -> Iterator[tuple[str, Any]]
     yield "ci_high", high
     yield "flops", flops
     yield "macs_per_byte", intensity
+    yield "joules_per_gmac", frame["energy_joules"].to_numpy() / np.where(macs > 0, macs * 1e-9, np.nan)
 
 
 def _is_time(seconds: np.ndarray, communication: np.ndarray) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
-from layerbench.report import describe, layouts, overlap_cells
+from layerbench.report import describe, devices, layouts, overlap_cells
 from layerbench.report.cells import (
     NOTHING,
     ROWS_SHOWN,
@@ -55,7 +55,7 @@ def markdown(tables: Tables, claims: pd.DataFrame, pictures: Sequence[Picture] =
         first, others = [], pictures
     for picture in first:
         lines += _picture(picture)
-    for section in (_types, _breakdown, _intensity, _roofline, _reference):
+    for section in (_types, _breakdown, _intensity, _roofline, _devices, _reference):
         lines += section(tables)
     lines += _overlap(tables)
     lines += _claims(claims, several=len(tables.runs) > 1)
@@ -209,6 +209,21 @@ def _roofline(tables: Tables) -> list[str]:
     head = ["run", "layer", "pass", "nodes", "MACs per byte", "rate of a rank", "of the roofline", "bound by"]
     lines += [*_table(tables, head, rows, right=(3, 4, 5, 6)), "Other counts are in records.csv.", ""]
     return lines
+
+
+def _devices(tables: Tables) -> list[str]:
+    found = devices.rows(tables, ROWS_SHOWN)
+    if not found:
+        return []
+    shown = [[escape(cell) for cell in row] for row in found]
+    lines = [
+        f"## {devices.TITLE}",
+        "",
+        devices.EXPLAINED,
+        "",
+        *_table(tables, devices.HEAD, shown, right=devices.RIGHT),
+    ]
+    return [*lines, *_rest(len(devices.told(tables)), "records.csv")]
 
 
 def _reference(tables: Tables) -> list[str]:

@@ -13,15 +13,18 @@ from layerbench.records import Record
 if TYPE_CHECKING:
     import numpy as np
 
-_LISTS = ("samples", "rank_medians")
+_LISTS = ("samples", "rank_medians", "conditions")
 
 _WORDS = (
     *("layer", "kind", "part", "layout", "dtype", "kernels", "algorithm", "device", "cache"),
-    *("placement", "network", "ci_method", "status", "reason"),
+    *("placement", "network", "ci_method", "status", "reason", "throttle_reasons"),
 )
 """Fields with few distinct values among many records."""
 
-_FLOATS = ("modelled_seconds", "relative_error")
+_CONDITIONS = ("core_clock", "memory_clock", "temperature", "power")
+"""Of the conditions after the samples, which are those under load."""
+
+_FLOATS = ("modelled_seconds", "relative_error", "energy_joules", "launch_seconds", *_CONDITIONS)
 _MAYBE_TRUE, _MAYBE_WHOLE = ("verified",), ("bytes_weights_reread", "slowest_rank")
 """Fields of which a value may not be known."""
 
@@ -29,6 +32,8 @@ _NOT_KNOWN = -(2**63)
 """Among whole numbers, until they are a column."""
 
 FIELDS = tuple(name for name in Record.__struct_fields__ if name not in _LISTS)
+_FROM_LISTS = ("slowest_rank", *_CONDITIONS, "throttle_reasons")
+"""Columns that lists of a record are summed up in."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Piece:
     Attributes
     ----------
     columns
-        By field without its lists, and ``slowest_rank``. Words and truth values are codes; of what is not known, -1,
-        NaN or the least whole number.
+        By field without its lists, and what stands for those. Words and truth values are codes; of what is not known,
+        -1, NaN or the least whole number.
     words
         What a field's codes mean.
     values, counts
@@ -70,7 +75,7 @@ def together(pieces: Sequence[Piece]) -> tuple[dict[str, Any], np.ndarray, np.nd
     for name in _WORDS:
         words[name] = list(dict.fromkeys(chain.from_iterable(piece.words[name] for piece in pieces)))
     columns = {}
-    for name in (*FIELDS, "slowest_rank"):
+    for name in (*FIELDS, *_FROM_LISTS):
         parts = [piece.columns[name] for piece in pieces]
         if name in _WORDS and len(pieces) > 1:
             code = {word: number for number, word in enumerate(words[name])}
@@ -108,7 +113,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self._codes: dict[str, dict[str, int]] = {name: {} for name in _WORDS}
-        self._parts: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, "slowest_rank")}
+        self._parts: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, *_FROM_LISTS)}
         self._values: list[np.ndarray] = []
         self._counts: list[np.ndarray] = []
 
@@ -123,6 +128,13 @@ class _Builder:
         medians = [record.rank_medians for record in batch]
         slowest = [of_ranks.index(max(of_ranks)) if len(of_ranks) > 1 else None for of_ranks in medians]
         self._parts["slowest_rank"].append(self._array("slowest_rank", slowest))
+        last = [record.conditions[-1] if record.conditions else None for record in batch]
+        for name in _CONDITIONS:
+            self._parts[name].append(
+                self._array(name, [None if each is None else getattr(each, name) for each in last])
+            )
+        reasons = [", ".join(each.throttle_reasons) if each else "" for each in last]
+        self._parts["throttle_reasons"].append(self._array("throttle_reasons", reasons))
         lists = [record.samples for record in batch]
         counts = np.fromiter(map(len, lists), np.int64, len(lists))
         self._counts.append(counts)

@@ -20,8 +20,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from layerbench import kernel as kernels
-from layerbench import verify
+from layerbench import registry, verify
 from layerbench.datamanager import Arrays, DataManager, ImageFolder, Normalise, Shards
 from layerbench.datamanager.sequential import batches
 from layerbench.datamanager.source import Source
@@ -127,7 +126,7 @@ def _product(wanted: float) -> tuple[Run, float]:
     found = []
     for width in WIDTHS:
         layer = FC(name="work", in_features=width, out_features=width)
-        kernel = kernels.find("auto", layer, "fp32")
+        kernel = registry.find("auto", layer, "fp32")
         job = Job(layer, 64, "fp32")
         operands = verify.tensors(layer, "fp32", 0, 0, 64)
         run = kernel.prepare(job, operands, kernel.search(job, operands, Budget())).run["forward"]

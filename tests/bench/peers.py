@@ -9,13 +9,15 @@ import importlib
 import math
 import os
 import time
+from functools import partial
+from statistics import geometric_mean
 from typing import Any
 
-from layerbench import kernel as kernels
-from layerbench import suite, verify
+from layerbench import registry, suite, verify
 from layerbench.kernel import Budget, Job
 from layerbench.layers import FC, PASSES, AnyLayer
 from layerbench.stats import Interval, interval, ratio_of
+from tests.bench.turns import both_gradients, take_turns
 
 BATCH = 16
 THREADS = 1
@@ -45,7 +47,7 @@ def _layer(layer: AnyLayer) -> list[dict[str, Any]]:
     job = Job(layer, BATCH, "fp32", THREADS)
     prepared = {}
     for name in (OURS, *PEERS):
-        kernel = kernels.named(name)
+        kernel = registry.named(name)
         if not kernel.availability().ok:
             continue
         choices = kernel.search(job, tensors, Budget())
@@ -58,22 +60,18 @@ def _layer(layer: AnyLayer) -> list[dict[str, Any]]:
         algorithms = {name: choices[pass_].algorithm for name, (_, choices) in prepared.items()}
         rows.append(_row(layer, pass_, layer.macs(BATCH), runs, algorithms))
     if layer.kind == "lstm" and "pytorch" in prepared:
-        # PyTorch computes both gradients in one recurrent backward; asked for either, it does all that leads to it.
-        # The fair comparison is of both gradients together.
-        runs = {
-            name: [ready.run["backward_data"], ready.run["backward_weights"]] for name, (ready, _) in prepared.items()
-        }
-        together = getattr(prepared["pytorch"][0], "backward_together", None)
+        ready = {name: of_kernel for name, (of_kernel, _) in prepared.items()}
+        together = both_gradients(ready, "pytorch")
         if together is not None:
-            runs["pytorch"] = [together]
-        rows.append(_row(layer, "backward (both)", 2 * layer.macs(BATCH), runs, {}))
-        for row in rows[1:3]:
-            row["counts"] = False
+            rows.append(_row(layer, "backward (both)", 2 * layer.macs(BATCH), together, {}))
+            for row in rows[1:3]:
+                row["counts"] = False
     return rows
 
 
 def _row(layer: AnyLayer, pass_: str, macs: int, runs: dict[str, Any], algorithms: dict[str, str]) -> dict[str, Any]:
-    times = _take_turns(runs)
+    timings = {name: partial(_time, steps) for name, steps in runs.items()}
+    times = take_turns(timings, MIN_SAMPLES, MAX_SECONDS)
     ours = interval(times[OURS])
     row: dict[str, Any] = {
         "layer": layer.name,
@@ -86,20 +84,6 @@ def _row(layer: AnyLayer, pass_: str, macs: int, runs: dict[str, Any], algorithm
     }
     row["ratio"] = {name: ratio_of(interval(times[name]), ours)[:3] for name in times if name != OURS}
     return row
-
-
-def _take_turns(runs: dict[str, Any]) -> dict[str, list[float]]:
-    """Samples of each kernel, one after another in turn; each lasts at least a millisecond."""
-    calls = {}
-    for name, steps in runs.items():
-        _time(steps, 1)
-        calls[name] = max(1, math.ceil(1e-3 / _time(steps, 1)))
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    begin = time.perf_counter()
-    while len(times[OURS]) < MIN_SAMPLES or time.perf_counter() - begin < MAX_SECONDS:
-        for name, steps in runs.items():
-            times[name].append(_time(steps, calls[name]))
-    return times
 
 
 def _time(steps: Any, calls: int) -> float:
@@ -116,14 +100,10 @@ def _gemm_peak() -> float:
     job, tensors = Job(layer, PEAK_SIZE, "fp32", THREADS), verify.tensors(layer, "fp32", 0, 0, PEAK_SIZE)
     least = math.inf
     for name in (OURS, "numpy"):
-        kernel = kernels.named(name)
+        kernel = registry.named(name)
         run = kernel.prepare(job, tensors, kernel.search(job, tensors, Budget())).run["forward"]
         least = min(least, *(_time([run], 1) for _ in range(10)))
     return 2 * layer.macs(PEAK_SIZE) / least
-
-
-def _geometric_mean(values: list[float]) -> float:
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
 def _table(rows: list[dict[str, Any]], peak: float) -> str:
@@ -152,7 +132,7 @@ def _table(rows: list[dict[str, Any]], peak: float) -> str:
         ratios_ = [row["ratio"][name][0] for row in rows if row["counts"] and name in row["ratio"]]
         least = min((row["ratio"][name][0], f"{row['layer']} {row['pass']}") for row in rows if row["counts"])
         lines.append(
-            f"Over {name}: geometric mean {_geometric_mean(ratios_):.2f}, least {least[0]:.2f} ({least[1]})"
+            f"Over {name}: geometric mean {geometric_mean(ratios_):.2f}, least {least[0]:.2f} ({least[1]})"
             + (f"; {AIM}." if name == "pytorch" else ".")
         )
     if any(not row["counts"] for row in rows):

@@ -31,7 +31,7 @@ def test_the_bandwidth_of_a_link_is_found_within_a_tenth(tmp_path: Path) -> None
     path = tmp_path / "linked.toml"
     with hosts(2, "200mbit", tmp_path) as (addresses, rsh, enter):
         command = [sys.executable, "-m", "layerbench", "calibrate", "--output", str(path), "--max-time", "0.05"]
-        command += ["--dtype", "fp32", "--hosts", ",".join(addresses), "--timeout", "60"]
+        command += ["--dtype", "fp32", "--kernels", "numpy", "--hosts", ",".join(addresses), "--timeout", "60"]
         command += ["--launcher-args", f"-launcher ssh -launcher-exec {rsh}"]
         done = subprocess.run(
             [*enter, *command],

@@ -62,7 +62,7 @@ def test_no_layer_is_begun_after_the_time_for_all_of_them(monkeypatch: pytest.Mo
 
 
 WRONG = """
-from layerbench.kernel import named
+from layerbench.registry import named
 
 class Wrong(type(named("numpy"))):
     name = "wrong"

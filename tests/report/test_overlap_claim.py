@@ -33,7 +33,7 @@ def judged(folder: Path, contents: Any) -> Finding:
 @pytest.mark.parametrize("wrapped", [False, True], ids=["list", "object"])
 def test_what_was_gained_and_what_could_be(tmp_path: Path, wrapped: bool) -> None:
     rows = [row()]
-    finding = judged(tmp_path, {"rows": rows, "host": "a"} if wrapped else rows)
+    finding = judged(tmp_path, {"version": 1, "rows": rows, "host": "a"} if wrapped else rows)
     assert finding.verdict == HOLDS
     assert finding.evidence == (
         "At 1 node explicit transfer takes 10 ms and implicit 17 ms, 1.70 times as long, "
@@ -79,7 +79,7 @@ def test_without_the_file_nothing_is_asked_for_that_no_command_does(tmp_path: Pa
 
 
 def test_another_count_says_nothing_of_one_node(tmp_path: Path) -> None:
-    for contents in ([], {"rows": []}, [row(nodes=2)]):
+    for contents in ([], {"version": 1, "rows": []}, [row(nodes=2)]):
         finding = judged(tmp_path, contents)
         assert finding.verdict == UNKNOWN
         assert "nothing at 1 node" in finding.evidence
@@ -94,8 +94,9 @@ def test_another_count_says_nothing_of_one_node(tmp_path: Path) -> None:
         (b'["\xff"]', ""),
         (b"NaN", "malformed"),
         (b"[" * 100_000, ""),
-        ({}, "`rows`"),
-        ({"rows": 1}, "$.rows"),
+        ({"version": 1}, "`rows`"),
+        ({"version": 1, "rows": 1}, "$.rows"),
+        ({"rows": [row()]}, "`version`"),
         ([1], "$[0]"),
         ([row(nodes=0)], "$[0].nodes"),
         ([row(speedup=0)], "$[0].speedup"),
@@ -110,6 +111,15 @@ def test_a_damaged_file_is_told_with_the_reason(tmp_path: Path, contents: Any, r
     assert finding.evidence.startswith("overlap.json is damaged: ")
     assert reason in finding.evidence
     assert finding.remedy == "measure the overlap again"
+
+
+def test_a_file_of_a_newer_layerbench_is_not_called_damaged(tmp_path: Path) -> None:
+    finding = judged(tmp_path, {"version": 2, "rows": [row()]})
+    assert finding.verdict == UNKNOWN
+    assert finding.evidence == (
+        "overlap.json cannot be read: it has version 2, and this layerbench reads version 1: use the layerbench that "
+        "wrote it, or a newer one"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

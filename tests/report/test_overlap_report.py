@@ -56,7 +56,7 @@ def test_without_one_nothing_is_said_of_it_but_the_observation(tmp_path: Path) -
 def test_a_damaged_one_is_told_in_the_observation_and_draws_nothing(tmp_path: Path) -> None:
     folder = with_overlap(tmp_path / "run")
     report([folder], html=False)
-    (folder / OVERLAP).write_bytes(b'{"rows": [{"nodes": 0}]}')
+    (folder / OVERLAP).write_bytes(b'{"version": 1, "rows": [{"nodes": 0}]}')
     report([folder], html=False)
     assert not {name for name in names(folder) if name.startswith("overlap")}, "what was drawn before is stale"
     assert "overlap.json is damaged" in (folder / "report/report.md").read_text()

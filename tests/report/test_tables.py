@@ -21,7 +21,7 @@ def test_one_row_for_each_record_with_statistics_of_its_samples() -> None:
     run = synthetic.run()
     frame = tables.records_frame(run)
     assert len(frame) == len(run.records) == 9 * 5 * 4
-    assert set(Record.__struct_fields__) - {"samples", "rank_medians"} <= set(frame.columns)
+    assert set(Record.__struct_fields__) - {"samples", "rank_medians", "conditions"} <= set(frame.columns)
     for row, record in zip(row_tuples(frame), run.records, strict=True):
         assert (row.layer, row.part, row.nodes) == record.key
         assert row.sample_count == len(record.samples)

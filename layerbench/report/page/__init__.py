@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerbench.report import markdown
+from layerbench.report import devices, markdown
+from layerbench.report.cells import ROWS_SHOWN
 from layerbench.report.page import charts, data, offline, overview, palette, words
 from layerbench.report.page.section import SYMBOLS, Chart, Key
 from layerbench.report.tables import Tables
@@ -50,6 +51,7 @@ def render(tables: Tables, claims: pd.DataFrame | None) -> bytes:
         after=after,
         claims=_claims(claims, letters),
         verdicts=VERDICTS,
+        devices=_devices(tables, letters),
         kinds=_kind_keys(tables),
         letters=letters,
         dashes=DASHED,
@@ -65,6 +67,18 @@ def render(tables: Tables, claims: pd.DataFrame | None) -> bytes:
 
 def _drawing(chart: Chart) -> dict[str, Any]:
     return {"data": chart.data, "layout": chart.layout, "zoom": chart.zoom}
+
+
+def _devices(tables: Tables, letters: dict[str, str]) -> dict[str, Any] | None:
+    """What devices told of themselves; None where none did."""
+    found = devices.rows(tables, ROWS_SHOWN)
+    if not found:
+        return None
+    shown = [[letters.get(run, run), *cells] for run, *cells in found]
+    rest = len(devices.told(tables)) - len(found)
+    right = [column - 1 for column in devices.RIGHT]
+    about = {"title": devices.TITLE, "text": devices.EXPLAINED, "head": devices.HEAD[1:], "right": right}
+    return about | {"rows": shown, "rest": rest}
 
 
 def _claims(claims: pd.DataFrame | None, letters: dict[str, str]) -> list[dict[str, str]]:

@@ -121,7 +121,7 @@ def test_differences_of_several_runs_are_told_in_words_and_marked() -> None:
         two.manifest, environment={**two.manifest.environment, "hostname": "node18", "turbo": True}
     )
     found = document(made.of(one, StoredRun(two.path, manifest, two.records)))
-    assert "Settings: the runs differ in batch; in 17 they agree." in found.words
+    assert "Settings: the runs differ in batch; in 21 they agree." in found.words
     assert "Environment: the runs differ in hostname and turbo; in" in found.words
     assert "hostname node17 node18 differs" in found.words
     assert "turbo – yes differs" in found.words
