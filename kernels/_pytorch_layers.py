@@ -15,12 +15,16 @@ from layerbench.device import Run
 from layerbench.kernel import Tensors
 from layerbench.layers import LSTM, Conv, Pass
 
+from ._pytorch_place import Place
+
 MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 def _on_host(tensor: Any) -> np.ndarray:
     """A copy in canonical layout."""
-    array: np.ndarray = tensor.detach().cpu().contiguous().numpy()
+    found = tensor.detach().cpu().contiguous()
+    # NumPy has no bf16, and float32 holds its values exactly.
+    array: np.ndarray = (found.float() if str(found.dtype) == "torch.bfloat16" else found).numpy()
     return array.copy()
 
 
@@ -29,13 +33,14 @@ class TorchConv:
 
     backward_together: Run | None = None
 
-    def __init__(self, layer: Conv, tensors: Tensors, formats: Mapping[Pass, str]) -> None:
+    def __init__(self, layer: Conv, tensors: Tensors, formats: Mapping[Pass, str], place: Place) -> None:
         import torch
 
         self._torch = torch
         self._layer = layer
+        self._place = place
         self._operands = {
-            name: {f: self._laid_out(torch.from_numpy(tensors[name]), f) for f in set(formats.values())}
+            name: {f: self._laid_out(place.tensor(tensors[name]), f) for f in set(formats.values())}
             for name in ("src", "weights", "diff_dst")
         }
         self._formats = formats
@@ -47,13 +52,13 @@ class TorchConv:
         self._diff_src: Any = torch.full_like(src, math.nan)
         # A view with the strides of the gradient as PyTorch returns it, so that the copy is a plain one.
         like = torch.empty_like(self._operands["weights"][formats["backward_weights"]])
-        flat = torch.full((layer.weights,), math.nan, dtype=weights.dtype)
+        flat = torch.full((layer.weights,), math.nan, dtype=weights.dtype, device=weights.device)
         self._diff_weights = flat.as_strided(like.shape, like.stride())
-        self.gradient = flat.numpy()
+        self.gradient = place.shared(flat)
         self.run: Mapping[Pass, Run] = {
-            "forward": self._forward,
-            "backward_data": self._backward_data,
-            "backward_weights": self._backward_weights,
+            "forward": place.queued(self._forward),
+            "backward_data": place.queued(self._backward_data),
+            "backward_weights": place.queued(self._backward_weights),
         }
         self._forward()
 
@@ -87,23 +92,27 @@ class TorchConv:
     def _backward_weights(self) -> None:
         self._diff_weights.copy_(self._backward("backward_weights", (False, True, False))[1])
 
-    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
-        for laid_out in self._operands[operand].values():
-            laid_out.copy_(self._torch.from_numpy(array))
+    def put(self, operand: Literal["src", "diff_dst"], array: Any) -> None:
+        with self._place.entered():
+            for laid_out in self._operands[operand].values():
+                laid_out.copy_(self._place.given(array))
 
-    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
-        self._torch.from_numpy(out).copy_(self._dst if result == "dst" else self._diff_src)
+    def take(self, result: Literal["dst", "diff_src"], out: Any) -> None:
+        with self._place.entered():
+            self._place.given(out).copy_(self._dst if result == "dst" else self._diff_src)
 
     def poison(self) -> None:
-        for result in (self._dst, self._diff_src, self._diff_weights):
-            result.fill_(math.nan)
+        with self._place.entered():
+            for result in (self._dst, self._diff_src, self._diff_weights):
+                result.fill_(math.nan)
 
     def results(self, pass_: Pass) -> dict[str, np.ndarray]:
-        if pass_ == "forward":
-            return {"dst": _on_host(self._dst)}
-        if pass_ == "backward_data":
-            return {"diff_src": _on_host(self._diff_src)}
-        return {"diff_weights": _on_host(self._diff_weights)}
+        with self._place.entered():
+            if pass_ == "forward":
+                return {"dst": _on_host(self._dst)}
+            if pass_ == "backward_data":
+                return {"diff_src": _on_host(self._diff_src)}
+            return {"diff_weights": _on_host(self._diff_weights)}
 
 
 class TorchFC:
@@ -111,21 +120,22 @@ class TorchFC:
 
     backward_together: Run | None = None
 
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, place: Place) -> None:
         import torch
 
         self._torch = torch
+        self._place = place
         self._src, self._weights, self._diff_dst = (
-            torch.from_numpy(tensors[name]).clone() for name in ("src", "weights", "diff_dst")
+            place.tensor(tensors[name]).clone() for name in ("src", "weights", "diff_dst")
         )
         self._dst, self._diff_src, self._diff_weights = (
             torch.full_like(like, math.nan) for like in (self._diff_dst, self._src, self._weights)
         )
-        self.gradient = self._diff_weights.view(-1).numpy()
+        self.gradient = place.shared(self._diff_weights.view(-1))
         self.run: Mapping[Pass, Run] = {
-            "forward": self._forward,
-            "backward_data": self._backward_data,
-            "backward_weights": self._backward_weights,
+            "forward": place.queued(self._forward),
+            "backward_data": place.queued(self._backward_data),
+            "backward_weights": place.queued(self._backward_weights),
         }
         self._forward()
 
@@ -138,23 +148,27 @@ class TorchFC:
     def _backward_weights(self) -> None:
         self._torch.mm(self._diff_dst.t(), self._src, out=self._diff_weights)
 
-    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+    def put(self, operand: Literal["src", "diff_dst"], array: Any) -> None:
         kept = self._src if operand == "src" else self._diff_dst
-        kept.copy_(self._torch.from_numpy(array))
+        with self._place.entered():
+            kept.copy_(self._place.given(array))
 
-    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
-        self._torch.from_numpy(out).copy_(self._dst if result == "dst" else self._diff_src)
+    def take(self, result: Literal["dst", "diff_src"], out: Any) -> None:
+        with self._place.entered():
+            self._place.given(out).copy_(self._dst if result == "dst" else self._diff_src)
 
     def poison(self) -> None:
-        for result in (self._dst, self._diff_src, self._diff_weights):
-            result.fill_(math.nan)
+        with self._place.entered():
+            for result in (self._dst, self._diff_src, self._diff_weights):
+                result.fill_(math.nan)
 
     def results(self, pass_: Pass) -> dict[str, np.ndarray]:
-        if pass_ == "forward":
-            return {"dst": _on_host(self._dst)}
-        if pass_ == "backward_data":
-            return {"diff_src": _on_host(self._diff_src)}
-        return {"diff_weights": _on_host(self._diff_weights)}
+        with self._place.entered():
+            if pass_ == "forward":
+                return {"dst": _on_host(self._dst)}
+            if pass_ == "backward_data":
+                return {"diff_src": _on_host(self._diff_src)}
+            return {"diff_weights": _on_host(self._diff_weights)}
 
 
 class TorchLSTM:
@@ -163,33 +177,36 @@ class TorchLSTM:
     Every forward leaves a new autograd graph, and the backward passes walk the newest.
     """
 
-    def __init__(self, layer: LSTM, tensors: Tensors) -> None:
+    def __init__(self, layer: LSTM, tensors: Tensors, place: Place) -> None:
         import torch
 
         self._torch = torch
-        self._src = torch.from_numpy(tensors["src"]).clone().requires_grad_()
-        self._diff_dst = torch.from_numpy(tensors["diff_dst"]).clone()
-        self._lstm = torch.nn.LSTM(layer.input_size, layer.hidden_size, bias=False, dtype=self._src.dtype)
+        self._place = place
+        self._src = place.tensor(tensors["src"]).clone().requires_grad_()
+        self._diff_dst = place.tensor(tensors["diff_dst"]).clone()
+        self._lstm = torch.nn.LSTM(
+            layer.input_size, layer.hidden_size, bias=False, dtype=self._src.dtype, device=self._src.device
+        )
         self._weights = [self._lstm.weight_ih_l0, self._lstm.weight_hh_l0]
         with torch.no_grad():
             for parameter, name in zip(self._weights, layer.weight_shapes, strict=True):
-                parameter.copy_(torch.from_numpy(tensors[name]))
+                parameter.copy_(place.tensor(tensors[name]))
         self._graph: Any = None
         self._dst: Any = torch.full_like(self._diff_dst, math.nan)
         self._diff_src: Any = torch.full_like(self._diff_dst, math.nan)
-        flat = torch.full((layer.weights,), math.nan, dtype=self._src.dtype)
+        flat = torch.full((layer.weights,), math.nan, dtype=self._src.dtype, device=self._src.device)
         parts = flat.split([parameter.numel() for parameter in self._weights])
         self._diff_weights = {
             f"diff_{name}": part.view(shape)
             for (name, shape), part in zip(layer.weight_shapes.items(), parts, strict=True)
         }
-        self.gradient = flat.numpy()
+        self.gradient = place.shared(flat)
         self.run: Mapping[Pass, Run] = {
-            "forward": self._forward,
-            "backward_data": self._backward_data,
-            "backward_weights": self._backward_weights,
+            "forward": place.queued(self._forward, captured=False),
+            "backward_data": place.queued(self._backward_data, captured=False),
+            "backward_weights": place.queued(self._backward_weights, captured=False),
         }
-        self.backward_together: Run | None = self._backward_together
+        self.backward_together: Run | None = place.queued(self._backward_together, captured=False)
         self._forward()
 
     def _forward(self) -> None:
@@ -213,24 +230,27 @@ class TorchLSTM:
         for kept, computed in zip(self._diff_weights.values(), diff_weights, strict=True):
             kept.copy_(computed)
 
-    def put(self, operand: Literal["src", "diff_dst"], array: np.ndarray) -> None:
+    def put(self, operand: Literal["src", "diff_dst"], array: Any) -> None:
         kept = self._src if operand == "src" else self._diff_dst
-        with self._torch.no_grad():
-            kept.copy_(self._torch.from_numpy(array))
+        with self._place.entered(), self._torch.no_grad():
+            kept.copy_(self._place.given(array))
 
-    def take(self, result: Literal["dst", "diff_src"], out: np.ndarray) -> None:
-        self._torch.from_numpy(out).copy_((self._dst if result == "dst" else self._diff_src).detach())
+    def take(self, result: Literal["dst", "diff_src"], out: Any) -> None:
+        with self._place.entered():
+            self._place.given(out).copy_((self._dst if result == "dst" else self._diff_src).detach())
 
     def poison(self) -> None:
         # The graph holds on to its output, which must not change under it: the results are replaced instead.
-        self._dst = self._torch.full_like(self._diff_dst, math.nan)
-        self._diff_src = self._torch.full_like(self._src, math.nan)
-        for result in self._diff_weights.values():
-            result.fill_(math.nan)
+        with self._place.entered():
+            self._dst = self._torch.full_like(self._diff_dst, math.nan)
+            self._diff_src = self._torch.full_like(self._src, math.nan)
+            for result in self._diff_weights.values():
+                result.fill_(math.nan)
 
     def results(self, pass_: Pass) -> dict[str, np.ndarray]:
-        if pass_ == "forward":
-            return {"dst": _on_host(self._dst)}
-        if pass_ == "backward_data":
-            return {"diff_src": _on_host(self._diff_src)}
-        return {name: _on_host(result) for name, result in self._diff_weights.items()}
+        with self._place.entered():
+            if pass_ == "forward":
+                return {"dst": _on_host(self._dst)}
+            if pass_ == "backward_data":
+                return {"diff_src": _on_host(self._diff_src)}
+            return {name: _on_host(result) for name, result in self._diff_weights.items()}

@@ -37,18 +37,22 @@ BATCH_COMMANDS = {"sbatch": "Slurm", "qsub": "PBS", "bsub": "LSF", "aprun": "Cra
 
 _PROBE_KERNEL = """
 import importlib, json, sys
-from layerbench.kernel import named
+from layerbench.registry import named
 where = sys.argv[1]
 kernel = named(where) if where.endswith(".py") else importlib.import_module(where).KERNEL
 found = kernel.availability()
 print()
-print(json.dumps([kernel.name, kernel.preference, found.ok, found.version, found.reason, found.remedy]))
+print(json.dumps([kernel.name, kernel.preference, found.ok, found.version, found.reason, found.remedy,
+                  callable(getattr(kernel, "devices", None))]))
 """
 
 _PROBE_MPI = """
 from mpi4py import MPI
 print(MPI.Get_library_version().replace(chr(0), ""))
 """
+
+_PROBE_GPU = "from layerbench.cuda import survey; survey.tell()"
+_PROBE_MPI_ON_GPUS = "from layerbench.cuda import survey; survey.tell_mpi()"
 
 _PROBE_RANKS = """
 from mpi4py import MPI
@@ -194,10 +198,11 @@ def examine_kernel(where: str) -> Finding:
     if outcome.problem:
         name = Path(where).stem if where.endswith(".py") else where.rpartition(".")[2]
         return Finding(f"kernel {name}", False, outcome.problem, f"mend or remove kernels/{name}.py")
-    name, preference, ok, version, reason, remedy = json.loads(_last_line(outcome.output))
+    name, preference, ok, version, reason, remedy, on_gpu = json.loads(_last_line(outcome.output))
     subject = f"kernel {name}"
     if not ok:
-        return Finding(subject, None if preference is None else False, reason, remedy)
+        no_loss = preference is None or (on_gpu and environment.nvidia_driver() is None)
+        return Finding(subject, None if no_loss else False, reason, remedy)
     chosen = "only if asked for" if preference is None else "auto may choose it"
     return Finding(subject, True, f"{version or 'available'}; {chosen}")
 
@@ -230,11 +235,21 @@ def examine_ranks(mpiexec: str) -> Finding:
 
 
 def _gpu() -> list[Finding]:
-    driver = environment.nvidia_driver()
-    if driver is None:
-        return [Finding("GPU", None, "no NVIDIA driver is loaded: layers run on the CPU")]
-    detail = f"NVIDIA driver {driver}: {', '.join(environment.gpus()) or 'no GPU named'}"
-    return [Finding("GPU", None, f"{detail}; no kernel library here runs on it: layers run on the CPU")]
+    outcome = _probe([sys.executable, "-c", _PROBE_GPU], PROBE_TIMEOUT)
+    if outcome.problem:
+        driver = environment.nvidia_driver()
+        seen = f"NVIDIA driver {driver}, {', '.join(environment.gpus()) or 'no GPU named'}" if driver else "no driver"
+        return [Finding("GPU", None, f"{seen}; what else there is could not be examined: {outcome.problem}")]
+    findings = _rows(outcome)
+    if not any(finding.ok for finding in findings):
+        return findings
+    outcome = _probe([sys.executable, "-c", _PROBE_MPI_ON_GPUS], PROBE_TIMEOUT)
+    # An MPI that does not start has its own finding.
+    return findings if outcome.problem else findings + _rows(outcome)
+
+
+def _rows(outcome: _Outcome) -> list[Finding]:
+    return [Finding(*row) for row in json.loads(_last_line(outcome.output))]
 
 
 def _batch_system() -> list[Finding]:

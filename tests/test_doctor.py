@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from layerbench import doctor, environment, launch
+from layerbench.cuda import survey
 from layerbench.doctor import Finding
 
 WORKING = """
@@ -189,19 +191,68 @@ def test_a_check_that_fails_does_not_stop_the_others(monkeypatch):
     assert told["figures"].detail
 
 
+def probe_of(*rows: tuple) -> str:
+    """A probe that talks, as libraries do, and then tells these rows."""
+    return f"print('a library that talks')\nprint()\nprint({json.dumps(rows)!r})"
+
+
+def test_gpus_are_told_as_the_survey_has_them(monkeypatch):
+    monkeypatch.setattr(doctor, "_PROBE_GPU", probe_of(("GPU", True, "one", ""), ("CuPy", False, "none", "get it")))
+    monkeypatch.setattr(doctor, "_PROBE_MPI_ON_GPUS", probe_of(("MPI on GPUs", None, "no", "")))
+    assert doctor._gpu() == [
+        Finding("GPU", True, "one"),
+        Finding("CuPy", False, "none", "get it"),
+        Finding("MPI on GPUs", None, "no"),
+    ]
+
+
+def test_mpi_is_not_asked_about_gpus_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(doctor, "_PROBE_GPU", probe_of(("GPU", None, "no driver", "")))
+    monkeypatch.setattr(doctor, "_PROBE_MPI_ON_GPUS", probe_of(("MPI on GPUs", None, "no", "")))
+    assert doctor._gpu() == [Finding("GPU", None, "no driver")]
+
+
+def test_an_mpi_that_fails_takes_nothing_from_the_gpus(monkeypatch):
+    monkeypatch.setattr(doctor, "_PROBE_GPU", probe_of(("GPU", True, "one", "")))
+    monkeypatch.setattr(doctor, "_PROBE_MPI_ON_GPUS", "import os; os.abort()")
+    assert doctor._gpu() == [Finding("GPU", True, "one")]
+
+
 @pytest.mark.parametrize(
-    ("gpus", "named"), [(["NVIDIA H100", "NVIDIA A2"], "NVIDIA H100, NVIDIA A2"), ([], "no GPU named")]
+    ("driver", "gpus", "seen"),
+    [
+        ("580.1", ["NVIDIA H100", "NVIDIA A2"], "NVIDIA driver 580.1, NVIDIA H100, NVIDIA A2"),
+        ("580.1", [], "NVIDIA driver 580.1, no GPU named"),
+        (None, [], "no driver"),
+    ],
 )
-def test_a_gpu_is_told_and_is_no_loss(monkeypatch, gpus, named):
-    monkeypatch.setattr(environment, "nvidia_driver", lambda: "580.1")
+def test_a_driver_that_crashes_or_hangs_is_told(monkeypatch, driver, gpus, seen):
+    monkeypatch.setattr(environment, "nvidia_driver", lambda: driver)
     monkeypatch.setattr(environment, "gpus", lambda: gpus)
-    what = f"NVIDIA driver 580.1: {named}; no kernel library here runs on it: layers run on the CPU"
+    monkeypatch.setattr(doctor, "_PROBE_GPU", "import os; os.abort()")
+    what = f"{seen}; what else there is could not be examined: crashed: Aborted"
     assert doctor._gpu() == [Finding("GPU", None, what)]
+    monkeypatch.setattr(doctor, "PROBE_TIMEOUT", 0.5)
+    monkeypatch.setattr(doctor, "_PROBE_GPU", "import time; time.sleep(600)")
+    (finding,) = doctor._gpu()
+    assert finding.detail.endswith("could not be examined: did not end within 500 ms")
 
 
-def test_without_a_driver_layers_run_on_the_cpu(monkeypatch):
-    monkeypatch.setattr(environment, "nvidia_driver", lambda: None)
-    assert doctor._gpu() == [Finding("GPU", None, "no NVIDIA driver is loaded: layers run on the CPU")]
+@pytest.mark.skipif(environment.nvidia_driver() is not None, reason="there is an NVIDIA driver here")
+def test_without_a_driver_layers_run_on_the_cpu():
+    assert doctor._gpu() == [Finding("GPU", None, survey.NO_DRIVER)]
+
+
+@pytest.mark.parametrize(("driver", "ok"), [(None, None), ("580.1", False)])
+def test_a_kernel_for_gpus_is_a_loss_only_where_there_is_a_driver(tmp_path, monkeypatch, driver, ok):
+    path = tmp_path / "for_gpus.py"
+    absent = 'Availability(False, reason="no libx.so", remedy="pip install x")'
+    text = WORKING.replace('Availability(True, version="1.2.3")', absent)
+    path.write_text(text.replace("\n\nKERNEL", "\n    def devices(self):\n        return []\n\n\nKERNEL"))
+    monkeypatch.setattr(environment, "nvidia_driver", lambda: driver)
+    assert doctor.examine_kernel(str(path)) == Finding("kernel working", ok, "no libx.so", "pip install x")
+    path.write_text(text)
+    assert doctor.examine_kernel(str(path)).ok is False
 
 
 @pytest.mark.parametrize(

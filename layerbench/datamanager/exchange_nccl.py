@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from layerbench.collectives import MPIRanks, agreed
+from layerbench.cuda.nccl import failures, load, type_of
 from layerbench.datamanager.buckets import Bucket, Packing
-from layerbench.errors import MeasurementError, UnavailableError, UsageError
+from layerbench.errors import UsageError
 from layerbench.timeline import Timeline
 
 
@@ -51,7 +51,7 @@ class NCCLBackend:
         timeline: Timeline | None,
         blocking: bool,
     ) -> None:
-        self._cupy, self._nccl = _loaded()
+        self._cupy, self._nccl = load('method="nccl"', "exchange gradients in host memory")
         self._names, self._divisor, self._timeline, self._blocking = names, divisor, timeline, blocking
         present = [(index, gradient) for index, gradient in enumerate(gradients) if gradient is not None]
         for index, gradient in present:
@@ -60,7 +60,7 @@ class NCCLBackend:
                     f"gradient {index}: is on device {gradient.device.id}, gradient {present[0][0]} on device "
                     f"{present[0][1].device.id}; those of a rank are on one device"
                 )
-            if _type_of(self._nccl, gradient.dtype) is None:
+            if type_of(self._nccl, gradient.dtype) is None:
                 raise UsageError(f"gradient {index}: NCCL cannot add {gradient.dtype}")
         cuda = self._cupy.cuda
         # Without gradients, the current device: this rank takes part with nothing.
@@ -72,7 +72,7 @@ class NCCLBackend:
             # In CuPy memory belongs to the stream on which it was allocated.
             with self._stream:
                 self._packing = Packing(gradients, buckets, self._cupy.empty)
-        self._types = [_type_of(self._nccl, buffer.dtype) for buffer in self._packing.buffers]
+        self._types = [type_of(self._nccl, buffer.dtype) for buffer in self._packing.buffers]
         self._untold: list[tuple[str, int, Any, Any]] = []
         self._communicator: Any = None
 
@@ -161,38 +161,6 @@ class NCCLBackend:
             start, stop = (self._origin_ns + round(elapsed(self._origin, event) * 1e6) for event in events)
             self._timeline.add("communication", name, start, stop, step)
 
-    @contextmanager
-    def _failures(self, what: str) -> Iterator[None]:
+    def _failures(self, what: str) -> AbstractContextManager[None]:
         """Errors of NCCL and of the device, as measurement errors."""
-        errors = (self._nccl.NcclError, self._cupy.cuda.runtime.CUDARuntimeError)
-        try:
-            yield
-        except errors as error:
-            raise MeasurementError(f"{what}: {' '.join(str(error).split())}") from error
-
-
-def _loaded() -> tuple[Any, Any]:
-    """CuPy and its NCCL.
-
-    Raises
-    ------
-    UnavailableError
-        If either is missing.
-    """
-    remedy = "install cupy for your CUDA with nvidia-nccl, or exchange gradients in host memory"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of a missing NCCL besides saying so
-            import cupy
-            from cupy.cuda import nccl
-    except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise UnavailableError(f'method="nccl" needs CuPy, which cannot be loaded ({reason}); {remedy}') from error
-    if not nccl.available:
-        raise UnavailableError(f'method="nccl" needs NCCL, which CuPy does not find; {remedy}')
-    return cupy, nccl
-
-
-def _type_of(nccl: Any, dtype: Any) -> Any:
-    """NCCL's name for a dtype; None if it has none."""
-    return getattr(nccl, f"NCCL_{dtype.name.upper()}", None)
+        return failures(self._cupy, self._nccl, what)

@@ -90,6 +90,7 @@ def test_the_installed_torch_is_named() -> None:
     availability = PYTORCH.availability()
     assert availability.ok
     assert availability.version[0].isdigit()
+    assert availability.version.endswith(", CPU") or ", CUDA " in availability.version
 
 
 @needs_torch

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerbench import verify
-from layerbench.kernel import Budget, Choices, Gather, Job, Kernel, Reduce, named
+from layerbench.kernel import Budget, Choices, Gather, Job, Kernel, Reduce
 from layerbench.layers import LSTM, PASSES, Pass
 from layerbench.partition import exchanges, shares
+from layerbench.registry import named
 from layerbench.slices import of_share, whole
 from layerbench.split import Rank, search_split
 from layerbench.step import exchange_among
