@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from layerbench.errors import StoreError
 from layerbench.records import AtLeastOne, Placement
 
 OVERLAP = "overlap.json"
@@ -40,7 +41,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     speedup, speedup_low, speedup_high
         Implicit over explicit, with its 95 % interval if there is one.
     attainable
-        The most that overlap can gain: the sum of all stages over the longest one.
+        The most that overlap can gain: the sum of all stages over the longest one. Where no core is to spare, what
+        of transfer keeps a core busy counts as computation.
     eta
         The part of the time that overlap can save that it saved,
         (implicit - explicit) / (implicit - longest stage); None where it can save none, or no more than the medians
@@ -216,15 +218,36 @@ class Overlapped(msgspec.Struct, frozen=True, kw_only=True):
     progress: str = ""
 
 
+class NewerError(StoreError, OSError):
+    """The file is of a version that is not known here: for whoever reads it, as good as a file that cannot be read."""
+
+
+class _Outline(msgspec.Struct):
+    """What files of every version have."""
+
+    version: AtLeastOne
+
+
 def read(path: Path) -> Overlap:
-    """What a file says; a bare list of rows is taken too.
+    """What a file says; a bare list of rows, which has no version, is taken too.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be read; a :class:`NewerError` if a newer layerbench wrote it.
     msgspec.DecodeError, UnicodeDecodeError, RecursionError
-        If it is damaged.
+        If it is damaged, or its version is missing or none.
     """
-    found = msgspec.json.decode(path.read_bytes(), type=list[Row] | Overlap)
-    return found if isinstance(found, Overlap) else Overlap(rows=found)
+    text = path.read_bytes()
+    outline = msgspec.json.decode(text, type=list[msgspec.Raw] | _Outline)
+    if not isinstance(outline, _Outline):
+        return Overlap(rows=msgspec.json.decode(text, type=list[Row]))
+    if outline.version > VERSION:
+        told = (
+            f"it has version {outline.version}, and this layerbench reads version {VERSION}: use the layerbench that "
+            "wrote it, or a newer one"
+        )
+        error = NewerError(f"{path}: {told}")
+        error.strerror = told
+        raise error
+    return msgspec.json.decode(text, type=Overlap)

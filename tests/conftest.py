@@ -58,11 +58,10 @@ def small_suite(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def layerbench(tmp_path: Path) -> Layerbench:
-    """Run the command line in an empty folder and return what it printed."""
+def command_line(folder: Path) -> Layerbench:
+    """What runs the command line in a folder and returns what it printed."""
 
-    def run(*arguments: str | Path, cwd: Path = tmp_path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, cwd: Path = folder, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "layerbench", *map(str, arguments)],
             cwd=cwd,
@@ -73,6 +72,12 @@ def layerbench(tmp_path: Path) -> Layerbench:
         )
 
     return run
+
+
+@pytest.fixture
+def layerbench(tmp_path: Path) -> Layerbench:
+    """Run the command line in an empty folder and return what it printed."""
+    return command_line(tmp_path)
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:

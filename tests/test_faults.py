@@ -205,7 +205,8 @@ def test_a_disk_that_fills_ends_the_sweep_with_what_it_has(
         pytest.skip(f"a tmpfs cannot be mounted: {mount.stderr.strip()}")
     try:
         run = disk / "run"
-        many = ("--max-time", "3", "--rel-error", "0.0000001", "--kernels", "numpy", "--batch", "8")
+        # So many samples that three layers' records do not fit, however quick the machine is.
+        many = ("--max-samples", "500", "--max-time", "60", "--rel-error", "1e-7", "--kernels", "numpy", "--batch", "8")
         done = layerbench("run", "--suite", small_suite, "--nodes", "1", *many, "--output", run)
         assert_one_line(done, "No space left on device", "every record before it is safe", code=1)
         stored = store.load(run)

@@ -31,7 +31,18 @@ def test_two_hosts_with_a_gigabit_link_are_measured(tmp_path: Path, mpiexec: str
     run = tmp_path / "run"
     with hosts(2, "1gbit", tmp_path) as (addresses, rsh, enter):
         command = [sys.executable, "-m", "layerbench", "run", "--suite", "alexnet", "--filter", "conv5,fc8"]
-        command += ["--nodes", "1,2,4", "--batch", "8", "--max-time", "1", "--threads-per-rank", "1", "--timeout", "60"]
+        command += [
+            "--nodes",
+            "1,2,4",
+            "--batch",
+            "8",
+            "--max-time",
+            "0.5",
+            "--threads-per-rank",
+            "1",
+            "--timeout",
+            "60",
+        ]
         command += ["--hosts", ",".join(addresses), "--launcher-args", f"-launcher ssh -launcher-exec {rsh}"]
         done = subprocess.run(
             [*enter, *command, "--output", str(run)],
@@ -108,7 +119,7 @@ def test_a_host_that_dies_costs_its_own_count_and_nothing_else(
             "--threads-per-rank",
             "1",
             "--timeout",
-            "8",
+            "5",
             "--filter",
             "fc,lstm",
         ]

@@ -16,6 +16,9 @@ from layerbench.datamanager.source import Source
 from layerbench.errors import UsageError
 from layerbench.suite_format import did_you_mean, shown
 
+TIMEOUT = 60.0
+"""Seconds that a batch may take unless others are asked for."""
+
 _OF_A_SOURCE = ("fields", "batch_size", "batches", "stages", "plan", "close")
 _CUDA = re.compile(r"cuda(?::(\d{1,4}))?")
 

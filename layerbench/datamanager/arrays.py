@@ -89,17 +89,12 @@ class Arrays:
 
     def plan(self) -> Iterator[Sequence[Piece]]:
         """The pieces of each batch: about 2 MiB each, so that several workers share a large batch."""
-        if not self._arrays:
-            raise UsageError(
-                "these arrays were let go of when their data manager ended: make another source, or give it epochs"
-            )
         sample_bytes = sum(field.nbytes for field in self.fields)
         for samples in self.order:
             yield pieces(samples, sample_bytes)
 
     def close(self) -> None:
-        """Let go of the arrays."""
-        self._arrays, self._maps = [], []
+        """Nothing is open; the arrays stay, so that the source can be used again."""
 
     def _read(self, samples: Samples, out: Out) -> Samples:
         for array, mapping in zip(self._arrays, self._maps, strict=True):

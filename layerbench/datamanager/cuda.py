@@ -12,6 +12,7 @@ Only CuPy's public interface is used, as of version 14.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ class Cuda:
             self._fetches = self._cupy.cuda.Stream(non_blocking=True)
         self._slots: list[CudaSlot] = []
         self._fetching: list[CudaFetched] = []
+        self._clock: CudaClock | None = None
 
     def memory(self, fields: Sequence[Field], samples: int) -> Out:
         """Pinned memory: a copy from pageable memory would be synchronous."""
@@ -74,6 +76,9 @@ class Cuda:
                 f"a slot of {size(nbytes)} does not fit {self.name}: use a smaller batch or depth"
             ) from error
         self._slots.append(found)
+        if timed and self._clock is None:
+            with self._device:
+                self._clock = CudaClock(self._cupy, self._fetches)
         return found
 
     def fetch(self, array: Any) -> CudaFetched:
@@ -89,15 +94,19 @@ class Cuda:
                 array = self._cupy.ascontiguousarray(array)
             made = self._cupy.cuda.Event(disable_timing=True)
             made.record(self._cupy.cuda.get_current_stream())
-            self._fetches.wait_event(made)
             out = self._pinned(array.shape, array.dtype)
+            self._fetches.wait_event(made)
+            begun = None
+            if self._clock is not None:
+                begun = self._cupy.cuda.Event()
+                begun.record(self._fetches)
             array.get(stream=self._fetches, out=out, blocking=False)
-            done = self._cupy.cuda.Event(block=True, disable_timing=True)
+            done = self._cupy.cuda.Event(block=True, disable_timing=begun is None)
             done.record(self._fetches)
         for slot in self._slots:
             if slot.holds(array):
                 slot.fetched = done
-        fetched = CudaFetched(array, out, done)
+        fetched = CudaFetched(array, out, begun, done, self._clock)
         # A copy does not keep either array alive, and the caller may drop what it was given.
         self._fetching = [one for one in self._fetching if not one.done.done]
         self._fetching.append(fetched)
@@ -177,18 +186,58 @@ class CudaSlot:
         return any(ours.data.ptr <= array.data.ptr < ours.data.ptr + ours.nbytes for ours in self.arrays)
 
 
-class CudaFetched:
-    """An array on its way to pinned memory; it holds both ends of the copy."""
+class CudaClock:
+    """Tells when the device reached an event, in the host's nanoseconds.
 
-    def __init__(self, array: Any, out: np.ndarray, done: Any) -> None:
+    Parameters
+    ----------
+    cupy
+        The module.
+    stream
+        Of the device that is current, with nothing queued: it is waited for.
+    """
+
+    def __init__(self, cupy: Any, stream: Any) -> None:
+        self._cupy = cupy
+        self._zero = cupy.cuda.Event(block=True)
+        self._zero.record(stream)
+        self._zero.synchronize()
+        self._at = time.perf_counter_ns()
+
+    def of(self, event: Any) -> int:
+        """The moment at which an event with timing was reached."""
+        return self._at + round(float(self._cupy.cuda.get_elapsed_time(self._zero, event)) * 1e6)
+
+
+class CudaFetched:
+    """An array on its way to pinned memory; it holds both ends of the copy.
+
+    Parameters
+    ----------
+    array, out
+        Where it comes from and goes to.
+    begun, done
+        Events before and behind the copy; the first only where there is a clock.
+    clock
+        Tells when they were reached; None if nobody wants to know.
+    """
+
+    def __init__(self, array: Any, out: np.ndarray, begun: Any, done: Any, clock: CudaClock | None) -> None:
         self._array = array
         self._out = out
+        self._begun = begun
         self.done = done
+        self._clock = clock
 
     def result(self) -> np.ndarray:
         self.done.synchronize()
         self._array = None
         return self._out
+
+    def span(self) -> tuple[int, int] | None:
+        if self._clock is None:
+            return None
+        return self._clock.of(self._begun), self._clock.of(self.done)
 
 
 def _cupy_and_devices() -> tuple[Any, int]:

@@ -23,6 +23,13 @@ class Fetched(Protocol):
         """The array in the host's memory, once it is there."""
         ...
 
+    def span(self) -> tuple[int, int] | None:
+        """When the copy began and ended, in nanoseconds of ``time.perf_counter_ns``; None if the device cannot tell.
+
+        Called after :meth:`result`.
+        """
+        ...
+
 
 class DeviceSlot(Protocol):
     """One slot in a device's own memory. It is written, read and given back in turn, over and over."""
@@ -76,7 +83,7 @@ class Device(Protocol):
         Parameters
         ----------
         timed
-            Whether :meth:`DeviceSlot.finish` should tell how long copies take.
+            Whether :meth:`DeviceSlot.finish` should tell how long copies take, and :meth:`Fetched.span` when they ran.
 
         Raises
         ------

@@ -18,6 +18,18 @@ def refuse_unknown(name: str, value: object, known: Sequence[str]) -> None:
         raise UsageError(f"{name}: expected one of {', '.join(known)}, not {printable(shown(value))}{hint}")
 
 
+def refuse_no_communicator(communicator: Any) -> None:
+    """Raise a UsageError unless it is a communicator that this rank is part of, or None."""
+    if communicator is None:
+        return
+    expected = "communicator: expected one of mpi4py, such as MPI.COMM_WORLD, or None for a rank alone"
+    needed = ("Get_size", "Get_rank", "Dup")
+    if isinstance(communicator, type) or not all(callable(getattr(communicator, name, None)) for name in needed):
+        raise UsageError(f"{expected}, not {printable(shown(communicator))}")
+    if not communicator:
+        raise UsageError(f"{expected}, not a null one: this rank is no part of it")
+
+
 def method_for(gradients: Sequence[Any], method: str, methods: Sequence[str]) -> str:
     """The method to use for these gradients, of those that are known: first ``auto``, then what that is on the host.
 

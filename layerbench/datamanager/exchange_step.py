@@ -18,6 +18,7 @@ from layerbench.datamanager.communicator import OwnCommunicator
 from layerbench.datamanager.exchange_checks import (
     method_for,
     refuse_differences,
+    refuse_no_communicator,
     refuse_unknown,
     refuse_whole_numbers,
 )
@@ -57,6 +58,7 @@ class Exchange(ABC):
         average: bool,
         timeline: Timeline | None,
     ) -> None:
+        refuse_no_communicator(communicator)
         self.waited_seconds = 0.0
         self._step = 0
         self._number_of_gradients = len(gradients)

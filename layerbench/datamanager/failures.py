@@ -15,6 +15,9 @@ from layerbench.units import seconds
 LONGEST = 300
 """Characters of another library's message that are told."""
 
+ORIGIN = "plan", "the source"
+"""The stage, and of what it is, that asks a source for its next batch."""
+
 
 class Doing(NamedTuple):
     """What a worker is at.

@@ -6,6 +6,7 @@ memory" would read and write the same memory once more to gain nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +23,16 @@ ALIGNMENT = 64
 class HostFetched:
     """A copy, which is complete."""
 
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
+    def __init__(self, array: Any) -> None:
+        began = time.perf_counter_ns()
+        self._array = np.array(array, copy=True)
+        self._span = began, time.perf_counter_ns()
 
     def result(self) -> np.ndarray:
         return self._array
+
+    def span(self) -> tuple[int, int]:
+        return self._span
 
 
 class Host:
@@ -42,7 +48,7 @@ class Host:
 
     def fetch(self, array: Any) -> HostFetched:
         """A copy, because a slot's memory is refilled."""
-        return HostFetched(np.array(array, copy=True))
+        return HostFetched(array)
 
     def close(self) -> None:
         """Nothing is queued on the processor."""

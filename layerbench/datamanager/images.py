@@ -128,8 +128,7 @@ class ImageFolder:
             Stage("decode", self._decode, workers=decoders),
             Stage("cast", self._cast),
         )
-        _SILENCE.enter()
-        self._heard_again = weakref.finalize(self, _SILENCE.leave)
+        self._silence()
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -137,9 +136,15 @@ class ImageFolder:
 
     def plan(self) -> Iterator[Sequence[Piece]]:
         """A piece for each image: decoding one takes far longer than handing it on, and each can be skipped."""
+        if not self._heard_again.alive:
+            self._silence()
         for samples in self.order:
             chosen = [self._files[sample] for sample in samples]
             yield [Piece(place, place + 1, file, naming.path(file.path)) for place, file in enumerate(chosen)]
+
+    def _silence(self) -> None:
+        _SILENCE.enter()
+        self._heard_again = weakref.finalize(self, _SILENCE.leave)
 
     def close(self) -> None:
         """Let Pillow's warnings be heard again."""

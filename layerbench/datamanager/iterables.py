@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from layerbench.datamanager.arguments import TIMEOUT, check_timeout
+from layerbench.datamanager.failures import ORIGIN, Doing, failed, hangs
 from layerbench.datamanager.source import Field, Out, Piece, Stage
 from layerbench.errors import DataError, UsageError
 from layerbench.suite_format import flat, printable
@@ -32,13 +36,16 @@ class Batches:
     fields
         Name, sample shape and dtype of each array; None: as the first item has, which is then asked for at once.
 
-    What is asked for at once is waited for here, without the data manager's ``timeout``, and an exception in it comes
-    as it is. Give ``batch_size`` and ``fields`` where the first item may be late.
+    timeout
+        Seconds that an item which is asked for at once may take, None to wait for ever; later ones have the data
+        manager's own timeout.
 
     Raises
     ------
     UsageError
         If nothing can be iterated, the first item is not of arrays, or there is none.
+    DataError
+        If the iterable fails in the first item, or that is not there in time.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Batches:
         batch_size: int | None = None,
         batches: int | None = None,
         fields: Sequence[Field] | None = None,
+        timeout: float | None = TIMEOUT,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("batches", batches)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -56,13 +64,14 @@ class Batches:
         for field in fields or ():
             if not isinstance(field, Field) or not isinstance(field.dtype, np.dtype):
                 raise UsageError(f"fields: expected Field(name, shape, numpy.dtype(...)), not {field!r}")
+        patience = check_timeout(timeout)
         self._iterable = iterable
-        self._iterator: Iterator[Any] | None = iter(iterable)
-        self._once = self._iterator is iterable
+        self._iterator: Iterator[Any] | None = None
+        self._once = isinstance(iterable, Iterator)
         self._first: list[tuple[np.ndarray, ...]] = []
         self._gone_through = False
         if fields is None or batch_size is None:
-            self._peek()
+            self._peek(patience)
             first = self._first[0]
             fields = fields or [
                 Field(f"array {place}", array.shape[1:], array.dtype.newbyteorder("="))
@@ -74,25 +83,56 @@ class Batches:
         self.batches = batches
         self.stages: Sequence[Stage] = [Stage("cast", self._cast)]
 
-    def _peek(self) -> None:
-        assert self._iterator is not None
-        try:
-            self._first = [_arrays(next(self._iterator), 0)]
-        except StopIteration:
-            raise UsageError("the iterable gives no batch; expected at least one") from None
-        except DataError as error:
-            raise UsageError(str(error)) from error
+    def _peek(self, patience: float | None) -> None:
+        """Take the first item, in a thread of its own: one that never comes must not be waited for without end.
+
+        Raises
+        ------
+        UsageError
+            If it is not of arrays, or there is none.
+        DataError
+            If the iterable fails, or it is not there in time.
+        """
+        failures: list[BaseException] = []
+
+        def take() -> None:
+            try:
+                iterator = iter(self._iterable)
+                self._iterator = iterator
+                item = next(iterator)
+            except BaseException as error:
+                failures.append(error)
+                return
+            try:
+                self._first = [_arrays(item, 0)]
+            except DataError as error:
+                failures.append(UsageError(str(error)))
+
+        began = time.perf_counter_ns()
+        thread = threading.Thread(target=take, name="first item", daemon=True)
+        thread.start()
+        thread.join(patience)
+        if thread.is_alive():
+            raise hangs(0, patience or 0.0, [Doing(0, *ORIGIN, began)])
+        for error in failures:
+            if isinstance(error, StopIteration):
+                raise UsageError("the iterable gives no batch; expected at least one")
+            if isinstance(error, UsageError):
+                raise error
+            raise failed(0, *ORIGIN, error) from error
 
     def plan(self) -> Iterator[Sequence[Piece]]:
         """One piece for each item."""
         if self._gone_through:
             if self._once:
                 raise UsageError(f"a {type(self._iterable).__name__} can be gone through once; make a new one")
-            self._iterator, self._first = iter(self._iterable), []
+            self._iterator, self._first = None, []
         self._gone_through = True
         return self._pieces()
 
     def _pieces(self) -> Iterator[Sequence[Piece]]:
+        if self._iterator is None:
+            self._iterator = iter(self._iterable)
         for number in itertools.count() if self.batches is None else range(self.batches):
             if self._first:
                 arrays = self._first.pop()
@@ -130,6 +170,9 @@ class Batches:
     def close(self) -> None:
         """Let go of the iterable; a generator is closed."""
         iterator, self._iterator, self._first = self._iterator, None, []
+        self._gone_through = True
+        if iterator is None and isinstance(self._iterable, Iterator):
+            iterator = self._iterable
         if (close := getattr(iterator, "close", None)) is not None:
             # A generator that hangs in another thread cannot be closed from this one.
             with contextlib.suppress(ValueError):

@@ -9,6 +9,8 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from layerbench.datamanager import arguments
 from layerbench.datamanager.device import Device, Fetched
 from layerbench.datamanager.failures import nothing_left, reason
@@ -23,6 +25,9 @@ CLOSE_SECONDS = 2.0
 
 HUNG_SECONDS = 0.2
 """How long it waits once a stage is known to hang."""
+
+FETCH = "fetch"
+"""The lane and name of what comes from the device: not ``transfer``, because both go on at once."""
 
 
 class Batch(tuple[Any, ...]):
@@ -85,12 +90,15 @@ class DataManager:
         Cores that the threads keep to; None leaves them those of the thread that starts them.
     timeline
         Kept with what each worker does: lane ``decode 0``, name ``decode``, step the batch's index; a transfer's lane
-        and name are ``transfer``.
+        and name are ``transfer``, those of what is fetched ``fetch``.
 
     Attributes
     ----------
     skipped
-        What stages left out of the batches that have been asked for so far, in order.
+        What stages left out of the batches that have been asked for so far, in order: each origin once, with the first
+        reason and batch, however many epochs leave it out.
+    skips
+        How often something was left out of them.
     slots_bytes
         Bytes of all slots, on the host and on the device each.
     waited_seconds
@@ -111,7 +119,7 @@ class DataManager:
         source: Source,
         depth: int = 3,
         device: Device | str | None = None,
-        timeout: float | None = 60.0,
+        timeout: float | None = arguments.TIMEOUT,
         workers: Mapping[str, int] | int | None = None,
         cores: Collection[int] | None = None,
         timeline: Timeline | None = None,
@@ -122,9 +130,12 @@ class DataManager:
         threads = arguments.threads_of(source, workers)
         kept_to = arguments.check_cores(cores)
         self._device = arguments.device_for(device)
-        self.skipped: list[Skipped] = []
+        self._skipped: dict[str, Skipped] = {}
+        self.skips = 0
         self.slots_bytes = slots * source.batch_size * sum(field.nbytes for field in source.fields)
         self.waited_seconds = 0.0
+        self._timeline = timeline
+        self._index = -1
         self._pipeline = Pipeline(source, self._device, slots, threads, kept_to, timeline)
         self._started = self._iterated = self._closed = False
         self._patience = CLOSE_SECONDS
@@ -156,13 +167,20 @@ class DataManager:
         self._iterated = True
         return self._batches()
 
+    @property
+    def skipped(self) -> list[Skipped]:
+        """See above; a list of the caller's own."""
+        return list(self._skipped.values())
+
     def fetch(self, array: Any) -> Fetched:
         """Begin to bring an array of the device to the host; ``result()`` of what is returned waits for it.
 
         On a CUDA device it is copied to pinned memory on a stream of its own, after what is queued on the current
-        stream, while batches are copied the other way. On the host it is a copy.
+        stream, while batches are copied the other way. On the host it is a copy. A timeline is told by the first
+        ``result()`` of each, of the time that the copy itself took.
         """
-        return self._device.fetch(array)
+        fetched = self._device.fetch(array)
+        return fetched if self._timeline is None else _Told(fetched, self._timeline, self._index)
 
     def close(self) -> None:
         """Stop the threads and close the source. A stage that does not return soon is left to end by itself.
@@ -210,19 +228,21 @@ class DataManager:
             while True:
                 slot = slots[index % len(slots)]
                 self._wait(slot, index)
-                if slot.skipped:
-                    self.skipped += [skipped for _, _, skipped in slot.skipped]
-                    slot.skipped.clear()
+                for _, _, last in slot.skipped:
+                    self._skipped.setdefault(last.origin, last)
+                    self.skips += 1
+                slot.skipped.clear()
                 if slot.failure is not None:
                     raise slot.failure
                 if slot.ended:
                     break
                 if slot.samples:
+                    self._index = index
                     yield from _lent(slot)
                     asked = time.perf_counter()
                 elif self._timeout is not None and time.perf_counter() - asked > self._timeout:
                     # Of a source without an end, of which all is damaged, batches would be passed over for ever.
-                    raise nothing_left(index, self._timeout, self.skipped[-1])
+                    raise nothing_left(index, self._timeout, last)
                 slot.empty.put(None)
                 index += 1
         except GeneratorExit:
@@ -261,6 +281,25 @@ class DataManager:
             if isinstance(broken, DataError):
                 raise broken
             raise DataError(f"a thread of the data manager failed: {reason(broken)}") from broken
+
+
+class _Told:
+    """What is fetched, and told to a timeline once it is there."""
+
+    def __init__(self, fetched: Fetched, timeline: Timeline, step: int) -> None:
+        self._fetched = fetched
+        self._timeline: Timeline | None = timeline
+        self._step = step
+
+    def result(self) -> np.ndarray:
+        array = self._fetched.result()
+        timeline, self._timeline = self._timeline, None
+        if timeline is not None and (span := self.span()) is not None:
+            timeline.add(FETCH, FETCH, *span, self._step)
+        return array
+
+    def span(self) -> tuple[int, int] | None:
+        return self._fetched.span()
 
 
 def _lent(slot: Slot) -> Iterator[Batch]:

@@ -80,7 +80,7 @@ class Pipeline:
         self.stopped = False
         self.broken: BaseException | None = None
         self.not_closed: DataError | None = None
-        self._source = source
+        self._source: Source | None = source
         self._device = device
         self._cores = cores
         self._slots, self.outlet = _slots(source, device, depth, timed=timeline is not None)
@@ -198,11 +198,13 @@ class Pipeline:
             if self._alive or self._gone:
                 return
             self._gone = True
+            source, self._source = self._source, None
         _RUNNING.discard(self)
+        assert source is not None
         for what, close in (
             ("device", self._device.close),
             ("plan", self._reader.close),
-            ("source", self._source.close),
+            ("source", source.close),
         ):
             try:
                 close()
@@ -211,6 +213,8 @@ class Pipeline:
         for slot in (*self._slots, *self.outlet):
             slot.arrays = ()
         self._channels.clear()
+        # Their stages are the source's, and a data manager that is kept should not keep what is in memory for it.
+        self._workers.clear()
 
 
 def _thread(pipeline: Pipeline, worker: _Worker) -> None:

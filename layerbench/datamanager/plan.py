@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
-from layerbench.datamanager.failures import Doing, failed
+from layerbench.datamanager.failures import ORIGIN, Doing, failed
 from layerbench.datamanager.slots import Slot, Token
 from layerbench.datamanager.source import Out, Piece, Source
 from layerbench.errors import DataError
@@ -61,7 +61,7 @@ class PlanReader:
 
     def __init__(self, source: Source, slots: Sequence[Slot]) -> None:
         self._over = False
-        self._source = source
+        self._source: Source | None = source
         self._batches = source.batches
         self._slots = slots
         self._slot = slots[0]
@@ -97,8 +97,9 @@ class PlanReader:
             slot.empty.put(None)
 
     def close(self) -> None:
-        """Close the plan, if it is a generator, once no thread is in it."""
-        if (close := getattr(self._plan, "close", None)) is not None:
+        """Close the plan, if it is a generator, once no thread is in it; let go of it, and of the source."""
+        plan, self._plan, self._source = self._plan, None, None
+        if (close := getattr(plan, "close", None)) is not None:
             close()
 
     def _next_batch(self, taker: Taker) -> bool:
@@ -110,9 +111,10 @@ class PlanReader:
         slot.empty.get()
         if self._stopped:
             return False
-        taker.doing = Doing(index, "plan", "the source", time.perf_counter_ns())
+        taker.doing = Doing(index, *ORIGIN, time.perf_counter_ns())
         try:
             if self._plan is None:
+                assert self._source is not None, "no plan is asked for once it is closed"
                 self._plan = iter(self._source.plan())
             found: Any = next(self._plan, _END)
             if found is _END:
@@ -127,7 +129,7 @@ class PlanReader:
         except BaseException as error:
             self._over = True
             self._pieces.clear()
-            slot.end(index, failed(index, "plan", "the source", error))
+            slot.end(index, failed(index, *ORIGIN, error))
             taker.doing = None
             return False
         self._slot = slot

@@ -31,7 +31,7 @@ class Pool(Generic[Key, Value]):
     """
 
     def __init__(self, limit: int, open_one: Callable[[Key], Value], close_one: Callable[[Value], object]) -> None:
-        self._limit = limit
+        self._most = self._limit = limit
         self._open_one = open_one
         self._close_one = close_one
         self._entries: dict[Key, _Entry[Value]] = {}
@@ -55,6 +55,11 @@ class Pool(Generic[Key, Value]):
             with self._lock:
                 entry.users -= 1
                 self._close_surplus()
+
+    def reopen(self) -> None:
+        """Keep some open again, after :meth:`close`."""
+        with self._lock:
+            self._limit = self._most
 
     def close(self) -> None:
         """Close all; what is in use, when its users have ended."""

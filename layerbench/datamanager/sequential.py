@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from layerbench.datamanager.failures import failed
+from layerbench.datamanager.failures import ORIGIN, failed
 from layerbench.datamanager.host import aligned
 from layerbench.datamanager.plan import samples_of
 from layerbench.datamanager.slots import close_gaps
@@ -49,7 +49,7 @@ def batches(source: Source, *, timeline: Timeline | None = None) -> Iterator[tup
         try:
             samples_of(pieces, source.batch_size)
         except DataError as error:
-            raise failed(number, "plan", "the source", error) from error
+            raise failed(number, *ORIGIN, error) from error
         holes = [piece[:2] for piece in pieces if not _make(source, slot, piece, number, timeline)]
         if samples := close_gaps(slot, holes, pieces[-1].stop):
             yield tuple(array[:samples] for array in slot)
@@ -64,7 +64,7 @@ def _next(plan: Iterator[Sequence[Piece]], number: int) -> Sequence[Piece] | Non
     except DataError:
         raise
     except Exception as error:
-        raise failed(number, "plan", "the source", error) from error
+        raise failed(number, *ORIGIN, error) from error
 
 
 def _make(source: Source, slot: tuple[np.ndarray, ...], piece: Piece, number: int, timeline: Timeline | None) -> bool:

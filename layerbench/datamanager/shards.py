@@ -115,6 +115,8 @@ class Shards:
 
     def plan(self) -> Iterator[Sequence[Piece]]:
         """The pieces of each batch: about 2 MiB each, so that several workers share a large batch."""
+        self._files.reopen()
+        self._archives.reopen()
         sample_bytes = sum(field.nbytes for field in self.fields)
         for samples in self.order:
             yield [piece._replace(origin=self._origin(piece.item)) for piece in pieces(samples, sample_bytes)]

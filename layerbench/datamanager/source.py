@@ -103,5 +103,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files; nothing is asked of the source afterwards."""
+        """Let go of files. Nothing is asked of the source afterwards but, by another data manager, a new plan."""
         ...

@@ -85,8 +85,6 @@ class Benchmark:
                 else:
                     found = self._kept(_joined(found, more))
         if first is not None and not found.rows and not found.one_mode:
-            with contextlib.suppress(OSError):  # not empty: it was there before
-                self.folder.rmdir()
             raise first
         if self.failures:
             found = self._kept(msgspec.structs.replace(found, notes=[*found.notes, *map(printable, self.failures)]))
@@ -157,6 +155,9 @@ class Benchmark:
             beside.replace(path)
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink()
         return found
 
 

@@ -93,11 +93,12 @@ def overlap_command(output: str | None, quiet: bool, filter_: str | None, **aske
     if filter_ is not None and not filter_.strip():
         raise UsageError("--filter must name layers, such as 'conv*,fc*', and is empty")
     question = questions.asked(filter_=filter_ or "", **asked)
-    folder = write.folder_for(output, question.suite)
-    with signals_raise(f"what was complete is in {folder}"), staged(quiet) as (stage, progress):
-        benchmark = Benchmark(question, folder, shlex.join(["layerbench", *sys.argv[1:]]), stage, progress)
-        found = benchmark.run()
-    written = write.drawn(found, folder)
+    with write.output_folder(output, question.suite) as folder:
+        kept = f"node counts that were complete are in {folder}, if there were any"
+        with signals_raise(kept), staged(quiet) as (stage, progress):
+            benchmark = Benchmark(question, folder, shlex.join(["layerbench", *sys.argv[1:]]), stage, progress)
+            found = benchmark.run()
+        written = write.drawn(found, folder)
     if not quiet:
         text.print_overlap(found, console())
         click.echo("")

@@ -53,11 +53,16 @@ class Work(Protocol):
 
 
 class Seconds(NamedTuple):
-    """Of one step: in all, waiting for the batch, and waiting for gradients to be exchanged."""
+    """Of one step: in all, waiting for the batch, and waiting for gradients to be exchanged.
+
+    ``busy`` is how long the thread kept its core busy while it waited for the batch: where it makes the batch itself,
+    all but what it waited for files or a device.
+    """
 
     step: float
     transfer: float
     communication: float
+    busy: float = 0.0
 
 
 class Loop(Protocol):
@@ -141,14 +146,14 @@ class Implicit:
         """Batch, computation, exchange."""
         clock = time.perf_counter_ns
         self._number += 1
-        begin = clock()
+        begin, before = clock(), time.thread_time_ns()
         arrays = self._upload(next(self._batches), self._number)
-        there = clock()
+        there, busy = clock(), time.thread_time_ns() - before
         self._work.run(arrays, self._exchange.ready, _nothing, self._number)
         computed = clock()
         self._exchange.wait()
         self._work.synchronize()
-        return _seconds(begin, there, computed, clock())
+        return _seconds(begin, there, computed, clock())._replace(busy=busy * 1e-9)
 
     def close(self) -> None:
         """Let go of the source."""

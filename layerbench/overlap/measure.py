@@ -24,7 +24,7 @@ from layerbench.overlap.loops import Explicit, Implicit, Loop, Observed, Work, p
 from layerbench.overlap.ratios import sweep
 from layerbench.overlap.sampling import Samples, collect
 from layerbench.overlap.spans import recorded
-from layerbench.overlap.workloads import POOL_BATCHES, Training, lanes, source_of
+from layerbench.overlap.workloads import POOL_BATCHES, Training, lanes, shared_cores, source_of
 from layerbench.overlap_records import Mode, Overlapped, OverlapTask, StepTimeline
 from layerbench.pinning import seat
 from layerbench.sampling import Rule
@@ -166,7 +166,7 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
             loops[mode] = _loop(launch, mode, step, observed if mode == "explicit" else work)
             stack.callback(loops[mode].close)
         samples = collect(loops, asked.depth + 1, rule, ranks, launch.progress)
-    shared = _share_cores(launch)
+    crowded = _share_cores(launch)
     timelines = [_timeline(launch, mode, step, work) for mode in asked.modes]
     if ranks.rank:
         return Overlapped()
@@ -193,16 +193,18 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
     if compared is None:
         (mode,) = asked.modes
         return _with(found, one_mode=[rows.alone(mode, samples[mode], **known)])
+    shared = shared_cores(launch.cores, task.options.threads_per_rank, step.device.name)
     row = rows.both(
         samples["implicit"],
         samples["explicit"],
-        lanes=lanes(asked, stages),
+        lanes=lanes(asked, stages, shared),
+        shared=shared,
         workload="training step",
         identical=compared.identical,
-        oversubscribed=task.oversubscribed or shared,
+        oversubscribed=task.oversubscribed or crowded,
         **known,
     )
-    return _with(found, rows=[row])
+    return _with(found, rows=[row], notes=[*notes, rows.SHARED] if shared else notes)
 
 
 def _share_cores(launch: _Launch) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from layerbench import allocation, kernel, option_checks, plan
+from layerbench import allocation, option_checks, plan, registry
 from layerbench import suite as suites
 from layerbench.allocation import Place
 from layerbench.connections import chains, sample_shape
@@ -116,7 +116,7 @@ def asked(
         batch=loaded.batch if batch is None else batch,
         scaling=scaling,
         dtype=dtype,
-        kernels=kernel.resolved(kernels),
+        kernels=registry.resolved(kernels),
         threads_per_rank=threads,
         ranks_per_node=ranks_per_node,
         filter=filter_,
@@ -171,7 +171,7 @@ def _check_batch(options: Options) -> None:
 
 def _check_kernels(layers: Sequence[AnyLayer], options: Options) -> None:
     for layer in layers:
-        kernel.find(options.kernels, layer, options.dtype, linked=True)
+        registry.find(options.kernels, layer, options.dtype, linked=True)
 
 
 def _check_source(source: str, layers: Sequence[AnyLayer], options: Options) -> None:

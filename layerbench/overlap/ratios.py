@@ -14,8 +14,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from layerbench import kernel as kernels
-from layerbench import verify
+from layerbench import registry, verify
 from layerbench.collectives import OneRank
 from layerbench.datamanager import Arrays
 from layerbench.datamanager.sequential import batches
@@ -25,7 +24,7 @@ from layerbench.layers import FC
 from layerbench.overlap import rows
 from layerbench.overlap.loops import Explicit, Implicit, Loop
 from layerbench.overlap.sampling import collect
-from layerbench.overlap.workloads import Repeated, lanes, repetitions, synthetic
+from layerbench.overlap.workloads import Repeated, lanes, repetitions, shared_cores, synthetic
 from layerbench.overlap_records import Mode, Overlapped, OverlapTask
 from layerbench.records import Options
 from layerbench.sampling import Rule
@@ -62,7 +61,7 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
     progress
         Told what is being done.
     """
-    found_kernel = kernels.find(options.kernels, WORK, options.dtype)
+    found_kernel = registry.find(options.kernels, WORK, options.dtype)
     device = found_kernel.device()
     job = Job(WORK, WORK_BATCH, options.dtype, options.threads_per_rank)
     operands = verify.tensors(WORK, options.dtype, options.seed, 0, WORK_BATCH)
@@ -74,6 +73,7 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
         run()
         device.synchronize()
 
+    shared = shared_cores(cores, options.threads_per_rank, device.name)
     images = _images(options.seed)
     rule = Rule(options.rel_error, min(options.max_time, SECONDS), options.max_samples)
     found = []
@@ -109,7 +109,8 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
             rows.both(
                 samples["implicit"],
                 samples["explicit"],
-                lanes=lanes(asked),
+                lanes=lanes(asked, shared=shared),
+                shared=shared,
                 rel_error=options.rel_error,
                 nodes=1,
                 placement="measured",
@@ -117,7 +118,7 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
                 batch=images,
             )
         )
-    return Overlapped(rows=found, device=device.name)
+    return Overlapped(rows=found, device=device.name, notes=[rows.SHARED] if shared else [])
 
 
 def _source(images: int, seed: int) -> Arrays:

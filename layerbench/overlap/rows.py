@@ -19,7 +19,14 @@ def _unsure(one: Interval, two: Interval) -> float:
     return math.hypot((one.high - one.low) / 2, (two.high - two.low) / 2)
 
 
-def attainable(transfer: float, computation: float, communication: float, lanes: int = 1) -> float:
+SHARED = (
+    "No core to spare: batches are made by the cores that compute, so that in what is attainable all that transfer "
+    "keeps a core busy for counts as computation, and only what it waits for can be hidden."
+)
+"""What is to be known of a row whose transfer and computation share cores."""
+
+
+def attainable(transfer: float, computation: float, communication: float, lanes: int = 1, busy: float = 0.0) -> float:
     """The most that overlap can gain: all stages one after another over the longest one, Σ / max.
 
     Parameters
@@ -28,13 +35,16 @@ def attainable(transfer: float, computation: float, communication: float, lanes:
         Seconds of a step's stages, each by itself on one thread's worth of resources.
     lanes
         Cores that transfer is spread over when it is overlapped.
+    busy
+        Seconds for which transfer keeps busy the cores that compute, where it has none of its own: computation and
+        this cannot be at once, so that they are one stage.
     """
-    return (transfer + computation + communication) / longest(transfer, computation, communication, lanes)
+    return (transfer + computation + communication) / longest(transfer, computation, communication, lanes, busy)
 
 
-def longest(transfer: float, computation: float, communication: float, lanes: int = 1) -> float:
+def longest(transfer: float, computation: float, communication: float, lanes: int = 1, busy: float = 0.0) -> float:
     """Seconds of the stage that a pipeline cannot be quicker than."""
-    return max(transfer / lanes, computation, communication)
+    return max(transfer / lanes, computation + busy, communication)
 
 
 def both(
@@ -43,6 +53,7 @@ def both(
     *,
     lanes: int,
     rel_error: float,
+    shared: int = 0,
     **known: Any,
 ) -> Row:
     """A row of both modes.
@@ -55,6 +66,8 @@ def both(
         Cores that transfer is spread over.
     rel_error
         How narrow intervals were to become.
+    shared
+        Cores that compute and make batches too; 0 where transfer has cores of its own.
     known
         The row's other fields.
     """
@@ -63,7 +76,9 @@ def both(
     transfer, communication = median(implicit.transfer), median(implicit.communication)
     computation = max(0.0, one.median - transfer - communication)
     stages = transfer, computation, communication
-    bound = longest(*stages, lanes)
+    # No more than transfer took: clocks of a thread tick more coarsely on some systems.
+    busy = min(median(implicit.busy), transfer) / shared if shared else 0.0
+    bound = longest(*stages, lanes, busy)
     saved = one.median - bound
     return Row(
         implicit_seconds=one.median,
@@ -75,7 +90,7 @@ def both(
         speedup=gain.median,
         speedup_low=gain.low,
         speedup_high=gain.high,
-        attainable=attainable(*stages, lanes),
+        attainable=attainable(*stages, lanes, busy),
         eta=(one.median - two.median) / saved if saved > max(LEAST * one.median, _unsure(one, two)) else None,
         ratio=transfer / computation if computation else None,
         transfer_seconds=transfer,

@@ -22,11 +22,15 @@ WARM_UP = 2
 
 
 class Samples(NamedTuple):
-    """Seconds of a step in each block: the slowest rank's, and what the rank that others wait for waited itself."""
+    """Seconds of a step in each block: the slowest rank's, and what the rank that others wait for waited itself.
+
+    ``busy`` is what of its transfer kept its core busy.
+    """
 
     step: list[float]
     transfer: list[float]
     communication: list[float]
+    busy: list[float]
 
     def append(self, seconds: Seconds) -> None:
         """One block more."""
@@ -59,7 +63,7 @@ def collect(
         Samples of each mode, complete on rank 0.
     """
     lengths = {mode: _steps(loop, ranks, progress) for mode, loop in loops.items()}
-    found = {mode: Samples([], [], []) for mode in loops}
+    found = {mode: Samples([], [], [], []) for mode in loops}
     begin = time.perf_counter()
     going = True
     while going:
@@ -105,7 +109,7 @@ def _block(loop: Loop, steps: int, ranks: Ranks) -> Seconds | None:
     if not every:
         return None
     last = min(every, key=lambda seconds: seconds[2])
-    return Seconds(max(seconds[0] for seconds in every), last[1], last[2])
+    return Seconds(max(seconds[0] for seconds in every), *last[1:])
 
 
 def _enough(samples: Samples, rule: Rule, elapsed: float) -> bool:

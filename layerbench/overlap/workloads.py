@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerbench.datamanager import Arrays, ImageFolder, Normalise, Shards
+from layerbench.datamanager.host import Host
 from layerbench.datamanager.images import IMAGENET_MEAN, IMAGENET_STD
 from layerbench.datamanager.source import Field, Source
 from layerbench.device import Run
@@ -181,9 +182,24 @@ def _of_sample(path: Path) -> tuple[int, ...]:
         raise UsageError(f"--source {printable(path.name)}: {' '.join(str(error).split())}") from error
 
 
-def lanes(asked: OverlapTask, stages: int = 1) -> int:
-    """Cores that transfer is spread over: no more than workers of all its stages, nor than are to spare."""
-    return max(1, min(asked.workers * stages, asked.spare_cores))
+def shared_cores(cores: Sequence[int], threads: int, device: str) -> int:
+    """Cores that compute and have to make batches too; 0 where cores are to spare, or the device computes.
+
+    Parameters
+    ----------
+    cores
+        To spare.
+    threads
+        That compute.
+    device
+        What kernels run on.
+    """
+    return 0 if cores or device != Host.name else threads
+
+
+def lanes(asked: OverlapTask, stages: int = 1, shared: int = 0) -> int:
+    """Cores that transfer is spread over: no more than workers of all its stages, nor than are to spare, or shared."""
+    return max(1, min(asked.workers * stages, asked.spare_cores or shared))
 
 
 def repetitions(run: Run, seconds: float) -> int:

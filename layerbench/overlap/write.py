@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from layerbench.errors import StoreError, UsageError
 from layerbench.overlap import trace
@@ -16,7 +19,29 @@ RUNS = Path("runs")
 TRACE = "overlap-trace.json"
 
 
-def folder_for(asked: str | None, suite: str) -> Path:
+class _Folder(NamedTuple):
+    """A folder, and of it and those above it the ones that were made for it, deepest first."""
+
+    path: Path
+    made: list[Path]
+
+
+@contextlib.contextmanager
+def output_folder(asked: str | None, suite: str) -> Iterator[Path]:
+    """:func:`folder_for`; what that made is gone again if nothing has been written into it in the end.
+
+    Made at once all the same: better to hear that it cannot be made than to lose what took hours.
+    """
+    folder = folder_for(asked, suite)
+    try:
+        yield folder.path
+    finally:
+        for made in folder.made:
+            with contextlib.suppress(OSError):  # not empty, or gone
+                made.rmdir()
+
+
+def folder_for(asked: str | None, suite: str) -> _Folder:
     """The folder that is written into, made if it is not there.
 
     Raises
@@ -39,6 +64,7 @@ def folder_for(asked: str | None, suite: str) -> Path:
         output = Path(asked)
     told = printable(str(output))
     try:
+        missing = [folder for folder in (output, *output.parents) if not folder.exists()]
         if (output / OVERLAP).exists():
             raise UsageError(f"--output {told} has an {OVERLAP} already: name another folder, or move that file away")
         output.mkdir(parents=True, exist_ok=True)
@@ -47,7 +73,7 @@ def folder_for(asked: str | None, suite: str) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreError(f"--output {told} cannot be made: {reason}") from error
-    return output
+    return _Folder(output, missing)
 
 
 def drawn(overlap: Overlap, folder: Path) -> list[Path]:

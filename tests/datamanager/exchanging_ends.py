@@ -46,6 +46,10 @@ def refusals() -> None:
     error = exchange(one, method="nccl")
     assert "is for gradients on a device" in str(error), error
 
+    error = raised(lambda: GradientExchange(one, MPI.COMM_NULL))
+    assert str(error).endswith("not a null one: this rank is no part of it"), error
+    assert "expected one of mpi4py" in str(raised(lambda: GradientExchange(one, MPI.Comm)))
+
     with GradientExchange(one, world) as running:
         running.ready(1)
         error = raised(lambda: running.ready(1))

@@ -82,6 +82,15 @@ def test_a_wrong_option_is_told_even_where_nothing_is_exchanged(options: dict[st
         GradientExchange([np.zeros(2), np.zeros(2, np.int32)], None, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("communicator", ["world", 2, np.zeros(3), object, GradientExchange, True])
+def test_what_is_no_communicator_is_told_in_one_line(communicator: object) -> None:
+    with pytest.raises(
+        UsageError, match=r"^communicator: expected one of mpi4py, such as MPI.COMM_WORLD, or None for"
+    ) as error:
+        GradientExchange([np.zeros(2)], communicator)
+    assert "\n" not in str(error.value)
+
+
 def test_one_exchange_of_a_rank_alone_does_nothing() -> None:
     gradients = [np.ones(2), None]
     exchange_each(gradients, None)

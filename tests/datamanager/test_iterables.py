@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from layerbench.datamanager.iterables import Batches
+from layerbench.datamanager.manager import DataManager
 from layerbench.datamanager.sequential import batches
 from layerbench.datamanager.source import Field
 from layerbench.errors import DataError, UsageError
@@ -86,6 +89,99 @@ def test_a_generator_is_closed_with_the_source() -> None:
     source.close()
     assert counting.closed
     source.close()
+
+
+def test_a_generator_that_nothing_was_asked_of_is_closed_with_the_source_too() -> None:
+    generator = Counting(1).generate()
+    source = Batches(generator, batch_size=2, fields=[Field("x", (), np.dtype("i8"))])
+    source.close()
+    assert list(generator) == []
+    with pytest.raises(UsageError, match=r"^a generator can be gone through once; make a new one$"):
+        source.plan()
+
+
+class Beginning:
+    """Begins anew each time it is iterated, and is its own iterator, as many loaders are."""
+
+    def __iter__(self) -> Beginning:
+        self.left = 3
+        return self
+
+    def __next__(self) -> np.ndarray:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return np.full(2, self.left)
+
+
+@pytest.mark.parametrize("fields", [None, [Field("x", (), np.dtype("i8"))]])
+def test_an_iterable_that_is_its_own_iterator_is_begun(fields: list[Field] | None) -> None:
+    found = read(Batches(Beginning(), batch_size=2, fields=fields))
+    assert [batch[0][0] for batch in found] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("where", ["iter", "next"])
+def test_a_first_item_that_hangs_is_told_in_time(where: str) -> None:
+    held = threading.Event()
+
+    class Hanging:
+        def __iter__(self) -> Iterator[np.ndarray]:
+            if where == "iter":
+                held.wait()
+            return self._items()
+
+        def _items(self) -> Iterator[np.ndarray]:
+            held.wait()
+            yield np.zeros(2)
+
+    told = r"^batch 0 was not ready after 50 ms: plan of the source \(batch 0\) has not returned for .*; if it is only"
+    with pytest.raises(DataError, match=told):
+        Batches(Hanging(), timeout=0.05)
+    held.set()
+
+
+def test_given_fields_a_first_item_that_hangs_is_the_data_managers() -> None:
+    held = threading.Event()
+
+    class Hanging:
+        def __iter__(self) -> Iterator[np.ndarray]:
+            held.wait()
+            return iter([np.zeros(2)])
+
+    source = Batches(Hanging(), batch_size=2, fields=[Field("x", (), np.dtype("f8"))])
+    with (
+        pytest.raises(DataError, match=r"^batch 0 was not ready after 50 ms: plan of the source"),
+        DataManager(source, timeout=0.05) as manager,
+    ):
+        next(iter(manager))
+    held.set()
+
+
+def test_a_first_item_may_take_its_time() -> None:
+    def late() -> Iterator[np.ndarray]:
+        time.sleep(0.05)
+        yield np.zeros(2)
+
+    assert len(read(Batches(late(), timeout=None))) == 1
+    with pytest.raises(UsageError, match="timeout is a positive number of seconds"):
+        Batches(late(), timeout=0)
+
+
+@pytest.mark.parametrize("where", ["iter", "next"])
+def test_an_error_in_the_first_item_is_told_with_the_batch(where: str) -> None:
+    class Failing:
+        def __iter__(self) -> Iterator[np.ndarray]:
+            if where == "iter":
+                raise OSError("the tape is\ntorn")
+            return self._items()
+
+        def _items(self) -> Iterator[np.ndarray]:
+            raise OSError("the tape is\ntorn")
+            yield
+
+    with pytest.raises(DataError, match=r"^plan of the source \(batch 0\): OSError: the tape is torn$") as error:
+        Batches(Failing())
+    assert isinstance(error.value.__cause__, OSError)
 
 
 def test_a_source_that_ends_early_is_an_error() -> None:

@@ -220,6 +220,20 @@ def test_fetch_on_the_host_is_a_copy() -> None:
     assert [one.result()[0, 0] for one in fetched] == [0, 1, 2, 3, 4]
 
 
+def test_a_fetch_on_the_host_is_in_the_timeline_for_as_long_as_it_took() -> None:
+    timeline = Timeline()
+    with DataManager(Tiny(3), depth=1, timeline=timeline) as batches:
+        for batch in batches:
+            began = time.perf_counter_ns()
+            fetched = batches.fetch(batch[0])
+            ended = time.perf_counter_ns()
+            assert fetched.result()[0, 0] == batch.index
+            fetched.result()
+            spans = [span for span in timeline.spans if span.lane == "fetch"]
+            assert [(span.name, span.step) for span in spans] == [("fetch", step) for step in range(batch.index + 1)]
+            assert began <= spans[-1].start <= spans[-1].stop <= ended
+
+
 class Filled:
     """Large batches, each written in place; every second one has holes."""
 
@@ -301,6 +315,30 @@ def test_nothing_is_kept_of_a_batch_on_any_stage() -> None:
         tracemalloc.stop()
     # Of the 6,000 pieces in between each would have left 100 bytes at least.
     assert resident[2499] - resident[500] < 300_000
+
+
+def test_what_is_left_out_again_and_again_is_kept_once() -> None:
+    class Damaged(Filled):
+        def plan(self) -> Iterator[Sequence[Piece]]:
+            for batch in range(self.batches or 0):
+                yield [Piece(start, start + 1, (batch, start), f"{start}.jpg") for start in range(self.batch_size)]
+
+    source = Damaged(3000, 8)
+    source.fields = (Field("x", (1,), np.dtype(np.float32)),)
+    resident = {}
+    tracemalloc.start()
+    try:
+        with DataManager(source) as batches:
+            for batch in batches:
+                if batch.index in (200, 2999):
+                    gc.collect()
+                    resident[batch.index] = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert batches.skipped == [Skipped("1.jpg", "left out", 1), Skipped("5.jpg", "left out", 1)]
+    assert batches.skips == 3000
+    # Of the 2,800 that were left out in between each would have left 100 bytes at least.
+    assert resident[2999] - resident[200] < 100_000
 
 
 def test_slots_are_touched_before_the_first_batch() -> None:

@@ -30,6 +30,20 @@ def test_what_was_not_used_for_longest_is_closed() -> None:
     assert len(pool) == 0
 
 
+def test_a_pool_that_was_closed_keeps_things_open_again_when_it_is_told_to() -> None:
+    pool, log = logged(2)
+    pool.close()
+    for _ in range(2):
+        with pool.use("a"):
+            pass
+    assert log == ["+a", "-a"] * 2
+    pool.reopen()
+    for _ in range(2):
+        with pool.use("b"):
+            pass
+    assert log[4:] == ["+b"]
+
+
 def test_what_is_in_use_stays_open() -> None:
     pool, log = logged(1)
     with pool.use("a"), pool.use("a"):

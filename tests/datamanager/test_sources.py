@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,4 +117,46 @@ def test_batches_are_the_plain_loops(tmp_path: Path, name: str, shuffle: int | N
     assert len(found) == len(expected) > 0
     for some, wanted in zip(found, expected, strict=True):
         assert [array.tobytes() for array in some] == [array.tobytes() for array in wanted]
-    assert [skipped.origin for skipped in manager.skipped] == (["07.png"] * 2 if name == "images" else [])
+    assert [skipped.origin for skipped in manager.skipped] == (["07.png"] if name == "images" else [])
+    assert manager.skips == (2 if name == "images" else 0)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "an iterable"])
+def test_a_source_serves_one_data_manager_after_another(tmp_path: Path, name: str) -> None:
+    source = SOURCES[name](tmp_path, 3)
+    found = []
+    for _ in range(2):
+        with DataManager(source, workers=2) as manager:
+            found.append([array.tobytes() for batch in manager for array in batch])
+    assert found[1] == found[0]
+    assert found[0]
+
+
+def test_shards_stay_open_for_a_second_data_manager_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    class Counted(io.FileIO):
+        def __init__(self, path: Path) -> None:
+            opened.append(path.name)
+            super().__init__(path)
+
+    monkeypatch.setattr(shards.io, "FileIO", Counted)
+    source = of_raw_shards(tmp_path, 3)
+    for _ in range(2):
+        opened.clear()
+        with DataManager(source) as manager:
+            assert len(list(manager)) == 14
+        assert sorted(opened) == ["0.bin", "1.bin", "2.bin", "3.bin"]
+
+
+def test_pillow_warns_of_nothing_for_a_second_data_manager_either(tmp_path: Path) -> None:
+    def warn() -> None:
+        warnings.warn_explicit("odd", UserWarning, "Image.py", 1, module="PIL.Image")
+
+    source = of_images(tmp_path, None)
+    source.close()
+    with DataManager(source) as manager:
+        for _ in manager:
+            warn()
+    with pytest.raises(UserWarning, match="odd"):
+        warn()

@@ -209,6 +209,41 @@ def test_a_copy_is_as_long_as_the_device_says(cupy: Any) -> None:
     assert span.stop - span.start < 50_000_000
 
 
+def test_a_fetch_is_in_the_timeline_when_the_copy_itself_ran(cupy: Any) -> None:
+    """Not from when it was queued, behind a computation, to when somebody came for it."""
+    timeline = Timeline()
+    stream = Stream(non_blocking=True)
+    device = Cuda(1)
+    computed: list[int] = []
+
+    def compute() -> None:
+        time.sleep(0.05)
+        computed.append(time.perf_counter_ns())
+
+    with DataManager(Tiny(3), device=device, timeline=timeline) as batches, cupy.cuda.Device(1), stream.current():
+        for batch in batches:
+            stream.queue(compute)
+            fetched = batches.fetch(batch[0])
+            device._fetches.synchronize()
+            there = time.perf_counter_ns()
+            time.sleep(0.05)
+            assert fetched.result()[0, 0] == batch.index
+            span = timeline.spans[-1]
+            assert (span.lane, span.name, span.step) == ("fetch", "fetch", batch.index)
+            # A clock's reading and the event beside it are some microseconds apart.
+            assert computed[-1] - 10_000_000 < span.start <= span.stop < there + 10_000_000
+    assert len([span for span in timeline.spans if span.lane == "fetch"]) == 3
+
+
+def test_without_a_timeline_no_copy_is_timed(cupy: Any) -> None:
+    with DataManager(Tiny(1), device="cuda:1") as batches, cupy.cuda.Device(1):
+        for batch in batches:
+            fetched = batches.fetch(batch[0])
+            fetched.result()
+            assert fetched.span() is None
+            assert not fetched.done.timed  # type: ignore[attr-defined]
+
+
 def fails(*_: object, **__: object) -> None:
     raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
 

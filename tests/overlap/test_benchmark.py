@@ -11,6 +11,7 @@ import pytest
 from layerbench.errors import LayerbenchError, MeasurementError, StoreError
 from layerbench.overlap import benchmark as benchmarks
 from layerbench.overlap import question as questions
+from layerbench.overlap import write
 from layerbench.overlap.benchmark import Benchmark
 from layerbench.overlap_records import OVERLAP, Overlapped, Row, read
 
@@ -63,6 +64,62 @@ def test_an_interruption_leaves_what_was_complete(tmp_path: Path, monkeypatch: p
         benchmark(tmp_path, monkeypatch, [None, KeyboardInterrupt()]).run()
     assert [row.nodes for row in read(tmp_path / OVERLAP).rows] == [1]
     assert [path.name for path in tmp_path.iterdir()] == [OVERLAP]
+
+
+class StoppedError(BaseException):
+    """What a signal is turned into."""
+
+
+@pytest.mark.parametrize("asked", ["given/two/deep", None])
+def test_an_output_folder_that_nothing_was_written_into_is_gone(
+    asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def stopped() -> None:
+        with write.output_folder(asked, "alexnet") as folder:
+            assert folder.is_dir()
+            benchmark(folder, monkeypatch, [StoppedError()]).run()
+
+    with pytest.raises(StoppedError):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_before_stays_though_it_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def failing() -> None:
+        with write.output_folder(str(there / "new"), "alexnet") as folder:
+            benchmark(folder, monkeypatch, [MeasurementError("no")]).run()
+
+    with pytest.raises(MeasurementError):
+        failing()
+    assert list(there.iterdir()) == []
+    with pytest.raises(StoppedError), write.output_folder(str(there), "alexnet"):
+        raise StoppedError
+    assert there.is_dir()
+
+
+def test_what_was_written_before_it_was_stopped_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped() -> None:
+        with write.output_folder(str(tmp_path / "out"), "alexnet") as folder:
+            benchmark(folder, monkeypatch, [None, StoppedError()]).run()
+
+    with pytest.raises(StoppedError):
+        stopped()
+    assert [row.nodes for row in read(tmp_path / "out" / OVERLAP).rows] == [1]
+
+
+def test_a_file_that_was_not_completed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(path: Path, target: Path) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(StoppedError):
+        benchmark(tmp_path, monkeypatch, [None]).run()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from layerbench.environment import usable_cores
+from layerbench.overlap import rows
 from layerbench.overlap_records import read
-from tests.conftest import Layerbench, assert_one_line
+from tests.conftest import Layerbench, assert_one_line, command_line
 
 SUITE = """
 name = "small"
@@ -51,22 +54,27 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_counts_and_ratios_are_measured_drawn_and_written(suite: Path, tmp_path: Path, layerbench: Layerbench) -> None:
-    out = tmp_path / "out"
-    done = layerbench(
-        "overlap",
-        "--suite",
-        suite,
-        "--nodes",
-        "1,4",
-        "--network",
-        "gemini",
-        "--ratios",
-        "0.5,2",
-        *QUICK,
-        "--output",
-        out,
-    )
+class Measured(NamedTuple):
+    """A run's folder in which overlap was measured too, and how that ended."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def measured(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("measured")
+    layerbench, run = command_line(folder), folder / "run"
+    quick = ("--kernels", "numpy", "--filter", "second", "--max-time", "0.1")
+    assert layerbench("run", "--suite", suite, "--nodes", "1", *quick, "--output", run).returncode == 0
+    counts = ("--nodes", "1,4", "--network", "gemini", "--ratios", "0.5,2")
+    return Measured(run, layerbench("overlap", "--suite", suite, *counts, *QUICK, "--output", run))
+
+
+def test_counts_and_ratios_are_measured_drawn_and_written(
+    measured: Measured, suite: Path, layerbench: Layerbench
+) -> None:
+    out, done = measured
     assert done.returncode == 0, done.stderr
     found = read(out / "overlap.json")
     steps = [row for row in found.rows if row.workload == "training step"]
@@ -108,10 +116,12 @@ def test_two_real_ranks_exchange_gradients(suite: Path, tmp_path: Path, layerben
         *QUICK, "--output", tmp_path / "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (row,) = read(tmp_path / "out" / "overlap.json").rows
+    found = read(tmp_path / "out" / "overlap.json")
+    assert rows.SHARED in found.notes
+    (row,) = found.rows
     assert (row.ranks, row.placement, row.identical) == (2, "measured", True)
     assert row.communication_seconds > 0
-    lanes = {span.lane for timeline in read(tmp_path / "out" / "overlap.json").timelines for span in timeline.spans}
+    lanes = {span.lane for timeline in found.timelines for span in timeline.spans}
     assert any(lane.startswith("communication") for lane in lanes)
 
 
@@ -154,10 +164,9 @@ def test_shards_are_what_the_layer_of_their_shape_is_given(suite: Path, tmp_path
     assert read(out / "overlap.json").source == "2 shards in shards"
 
 
-def test_a_run_has_it_in_its_report(suite: Path, tmp_path: Path, layerbench: Layerbench) -> None:
-    run = tmp_path / "run"
-    assert layerbench("run", "--suite", suite, "--nodes", "1", "--max-time", "0.2", "--output", run).returncode == 0
-    assert layerbench("overlap", "--suite", suite, "--ratios", "1", *QUICK, "--output", run).returncode == 0
+def test_a_run_has_it_in_its_report(measured: Measured, layerbench: Layerbench) -> None:
+    run, overlapped = measured
+    assert overlapped.returncode == 0, overlapped.stderr
     done = layerbench("report", run, "--no-html")
     assert done.returncode == 0, done.stderr
     told = (run / "report" / "report.md").read_text()

@@ -47,11 +47,12 @@ class WithAnother(OneRank):
 @pytest.mark.parametrize("noise", [-1e-6, 1e-6])
 def test_waiting_for_another_rank_is_not_the_exchange(swapped: bool, noise: float) -> None:
     # One rank computes 1 s, the other 2 s; then both exchange for 0.1 s.
-    quick, slow = Seconds(2.2 + noise, 0.1, 1.1), Seconds(2.2, 0.1, 0.1)
+    quick, slow = Seconds(2.2 + noise, 0.1, 1.1, 0.09), Seconds(2.2, 0.1, 0.1, 0.08)
     mine, other = (slow, quick) if swapped else (quick, slow)
     found = collect({"implicit": Constant(mine)}, 1, RULE, WithAnother(other), lambda _: None)["implicit"]
     assert set(found.communication) == {0.1}
     assert set(found.transfer) == {0.1}
+    assert set(found.busy) == {0.08}
     assert set(found.step) == {max(mine.step, other.step)}
     row = rows.both(found, found, lanes=1, rel_error=0.01, nodes=2, placement="measured")
     assert row.compute_seconds == pytest.approx(2.0, rel=1e-5)
