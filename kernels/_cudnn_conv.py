@@ -105,6 +105,7 @@ class PreparedConv:
                     {place: self._in_place(pass_, name).pointer for place, name in _BY_PASS[pass_].items()},
                     self._scratch.pointer(each.workspace_bytes),
                     on,
+                    f"cudnn: {layer.name} {pass_}",
                 )
                 for pass_, each in built.items()
             }

@@ -60,15 +60,23 @@ class Scratch:
         return int(self._array.data.ptr)
 
 
-def executed(built: Built, pointers: dict[Operand, int], workspace: int | None, on: Handle) -> Run:
-    """The call that queues a plan on the current stream, of operands and workspace at these addresses."""
+def executed(built: Built, pointers: dict[Operand, int], workspace: int | None, on: Handle, what: str) -> Run:
+    """The call that queues a plan on the current stream, of operands and workspace at these addresses.
+
+    It raises as :func:`running` does; ``what`` begins the message.
+    """
     graph, index, raw, follow = built.graph, built.index, on.raw, on.follow
     pack = {UIDS[name]: pointer for name, pointer in pointers.items()}
     execute = graph.execute_plan_at_index
 
     def run() -> None:
-        follow()
-        execute(pack, workspace, index, raw)
+        try:
+            follow()
+            execute(pack, workspace, index, raw)
+        except Exception:
+            # Not around the call: it is timed, and this is entered only where it fails.
+            with running(what):
+                raise
 
     return run
 
@@ -177,7 +185,8 @@ def _search_pass(
                 race.smallest = min(built.workspace_bytes, race.smallest or built.workspace_bytes)
                 continue
             workspace = scratch.pointer(built.workspace_bytes)
-            race.enter(plan, built, executed(built, pointers, workspace, on))
+            what = f"{race.label} {plan.algorithm}"
+            race.enter(plan, built, executed(built, pointers, workspace, on, what))
         except (KernelError, OutOfMemoryError) as error:
             race.refusals.append(str(error))
     plan, built = race.winner()

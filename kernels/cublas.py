@@ -79,7 +79,10 @@ class CublasKernel:
         from . import _cublas_fc
 
         with library.refusals(f"cublas: {job.layer.name}"):
-            return _cublas_fc.PreparedFC(self._layer(job), job, tensors, choices)
+            prepared = _cublas_fc.PreparedFC(self._layer(job), job, tensors, choices)
+            # What fails only while it runs is told here, and not by whatever is asked of the GPU next.
+            self.device().synchronize()
+            return prepared
 
     def _layer(self, job: Job) -> FC:
         if isinstance(job.layer, FC):

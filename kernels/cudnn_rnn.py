@@ -118,7 +118,10 @@ class CudnnRNN:
                 + " and ".join(sorted(plan.name for plan in plans))
             )
         with library.refusals(f"cudnn_rnn: {job.layer.name}"):
-            return PreparedRNN(shape, job.dtype, plans.pop(), tensors)
+            prepared = PreparedRNN(shape, job.dtype, plans.pop(), tensors)
+            # What fails only while it runs is told here, and not by whatever is asked of the GPU next.
+            self.device().synchronize()
+            return prepared
 
     def error_limit(self, dtype: DType, choice: Choice) -> float:
         return ERROR_LIMITS[dtype]

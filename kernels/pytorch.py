@@ -54,6 +54,9 @@ _CONV_OPERATORS: dict[Pass, str] = {
     "backward_weights": "convolution_backward",
 }
 
+_AMPERE = 80
+"""Compute capability, times ten, from which on there are tf32 and bf16."""
+
 
 class PyTorchKernel:
     """The kernel library; see ``kernel.OnDevices``."""
@@ -85,7 +88,12 @@ class PyTorchKernel:
             return "does whole LSTMs, not some of their units"
         if not _on_gpu():
             return None if dtype in {"fp32", "fp64"} else f"does fp32 and fp64, not {dtype}"
-        return contradiction(dtype) if dtype in GPU_TYPES else f"does {', '.join(GPU_TYPES)}, not {dtype}"
+        if dtype not in GPU_TYPES:
+            return f"does {', '.join(GPU_TYPES)}, not {dtype}"
+        # PyTorch does not refuse: it computes tf32 in fp32 there, and bf16 without its instructions.
+        if dtype in {"tf32", "bf16"} and (have := int(library.load().cuda.Device().compute_capability)) < _AMPERE:
+            return f"{dtype} needs a GPU of compute capability 8.0, and this one has {have / 10:.1f}"
+        return contradiction(dtype)
 
     def device(self) -> Device:
         if not _on_gpu():

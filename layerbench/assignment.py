@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from layerbench.collective_records import Collected, CollectiveTask
 from layerbench.layers import AnyLayer, DType
 from layerbench.machine import Exchanged, Figure, KernelPoint
 from layerbench.overlap_records import Overlapped, OverlapTask
@@ -26,8 +27,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``purpose`` is ``measure`` for layers, ``network`` for the all-reduce sweep the network model is fitted to,
     ``roofline`` for the ceilings of a rank. Of a calibration, ``exchanges`` is for what ranks do together and ``rank``
-    for all that one has by itself, in ``dtypes``. ``overlap`` is for a step with and without overlap: see its
-    task.
+    for all that one has by itself, in ``dtypes``. ``overlap`` is for a step with and without overlap, and
+    ``collectives`` for the exchanges of ranks at many sizes: see their tasks.
     ``world`` ranks run; the records are about ``ranks`` of them. ``layouts`` has the layout of each layer by name,
     where it was chosen layer by layer. ``alike`` are facts of the environment that every rank must find where it runs.
     """
@@ -45,6 +46,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     network: Network | None = None
     dtypes: list[DType] = []
     overlap: OverlapTask | None = None
+    collectives: CollectiveTask | None = None
     alike: dict[str, Any] = {}
 
 
@@ -96,6 +98,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: list[Exchanged] = []
     rank: RankFigures | None = None
     overlap: Overlapped | None = None
+    collectives: Collected | None = None
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -20,6 +20,7 @@ from layerbench.batch.commands import (
 )
 from layerbench.batch.shell import argument
 from layerbench.calibrate.commands import calibrate_command
+from layerbench.collective_bench.commands import collectives_command
 from layerbench.console import console
 from layerbench.guard import OneLineGroup, one_line, signals_raise
 from layerbench.kernel_times.commands import kernel_times_command
@@ -55,6 +56,7 @@ main.add_command(calibrate_command)
 main.add_command(predict_command)
 main.add_command(kernel_times_command)
 main.add_command(overlap_command)
+main.add_command(collectives_command)
 main.add_command(schedule_command)
 main.add_command(simulate_command)
 
@@ -197,9 +199,18 @@ def _listener(quiet: bool) -> Iterator[Listener]:
     "--output", type=click.Path(path_type=Path), help="Where to write.  [default: RUN/report; of several, report]"
 )
 @click.option("--html/--no-html", default=None, help="Make the page report.html.  [default: if it can be made]")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="deepbench:DEVICE",
+    help="Set the run beside the published times of this device, such as deepbench:V100; may be repeated.  "
+    "[default: any device, where shapes match]",
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @one_line
-def report_command(runs: tuple[Path, ...], output: Path | None, html: bool | None, quiet: bool) -> None:
+def report_command(
+    runs: tuple[Path, ...], output: Path | None, html: bool | None, against: tuple[str, ...], quiet: bool
+) -> None:
     """Draw and tabulate runs, all in one report: the newest in runs/ if none is named."""
     from layerbench import api
     from layerbench.report import page_left_out, report
@@ -208,7 +219,8 @@ def report_command(runs: tuple[Path, ...], output: Path | None, html: bool | Non
         click.echo(f"layerbench: {line}", err=True)
 
     with signals_raise("no report was written"):
-        written = report(runs or [api.newest()], output, None if quiet else console(), html=html, warn=warn)
+        shown = None if quiet else console()
+        written = report(runs or [api.newest()], output, shown, html=html, against=against, warn=warn)
     if not quiet:
         for path in written:
             click.echo(path)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from layerbench.device import Run
 from layerbench.errors import LaunchError, LayerbenchError, MeasurementError
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
 T = TypeVar("T")
 
@@ -78,6 +78,21 @@ class Ranks(Protocol):
         """
         ...
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        """A call that replaces ``buffer``, contiguous and as long on every rank, by that of ``root``, in place."""
+        ...
+
+    def all_to_all_into(self, given: Any, into: Any) -> Run:
+        """A call that fills block i of ``into`` with this rank's block of rank i's ``given``.
+
+        Parameters
+        ----------
+        given, into
+            Contiguous one-dimensional arrays of one dtype and length that share no memory: a block for each rank, all
+            equally long.
+        """
+        ...
+
     def send(self, buffer: Any, to: int) -> Run:
         """A call that sends ``buffer`` to another rank, which must receive it."""
         ...
@@ -86,7 +101,7 @@ class Ranks(Protocol):
         """A call that fills ``buffer`` with what another rank sends."""
         ...
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         """What does an exchange, as the library calls it and it is recorded.
 
         Parameters
@@ -105,7 +120,7 @@ class Ranks(Protocol):
         ...
 
 
-def mpi_name(operation: Operation, even: bool) -> str:
+def mpi_name(operation: Operation | Collective, even: bool) -> str:
     """What MPI calls an exchange.
 
     Parameters
@@ -113,11 +128,13 @@ def mpi_name(operation: Operation, even: bool) -> str:
     even
         Whether all ranks have equally many elements.
     """
-    names: dict[Operation, tuple[str, str]] = {
+    names: dict[Operation | Collective, tuple[str, str]] = {
         "point_to_point": ("MPI_Send and MPI_Recv",) * 2,
         "all_reduce": ("MPI_Allreduce in place",) * 2,
         "all_gather": ("MPI_Allgather", "MPI_Allgatherv"),
         "reduce_scatter": ("MPI_Reduce_scatter_block", "MPI_Reduce_scatter"),
+        "broadcast": ("MPI_Bcast",) * 2,
+        "all_to_all": ("MPI_Alltoall",) * 2,
     }
     of_even, of_uneven = names[operation]
     return of_even if even else of_uneven
@@ -161,13 +178,22 @@ class OneRank:
 
         return run
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        return lambda: None
+
+    def all_to_all_into(self, given: Any, into: Any) -> Run:
+        def run() -> None:
+            into[:] = given
+
+        return run
+
     def send(self, buffer: Any, to: int) -> Run:
         raise MeasurementError("a rank alone has nobody to send to")
 
     def receive(self, buffer: Any, source: int) -> Run:
         raise MeasurementError("a rank alone has nobody to receive from")
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         return mpi_name(operation, even)
 
     def first(self, count: int) -> Ranks | None:
@@ -236,6 +262,15 @@ class MPIRanks:
         of_each = list(counts)
         return lambda: world.Reduce_scatter(whole, mine, of_each, add)
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        world, bits = self._world, _bits(buffer)
+        return lambda: world.Bcast(bits, root)
+
+    def all_to_all_into(self, given: Any, into: Any) -> Run:
+        world = self._world
+        sent, received = (_bits(array) for array in (given, into))
+        return lambda: world.Alltoall(sent, received)
+
     def send(self, buffer: Any, to: int) -> Run:
         world, bits = self._world, _bits(buffer)
         return lambda: world.Send(bits, to)
@@ -244,7 +279,7 @@ class MPIRanks:
         world, bits = self._world, _bits(buffer)
         return lambda: world.Recv(bits, source)
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         return mpi_name(operation, even)
 
     def first(self, count: int) -> Ranks | None:

@@ -86,7 +86,7 @@ class Device(Protocol):
         ...
 
     def synchronize(self) -> None:
-        """Return when all work queued on the device is done."""
+        """Return when all is done that this thread has queued on the device's current stream."""
         ...
 
     def free_memory(self) -> int:

@@ -6,6 +6,7 @@ lines; records are made on rank 0.
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -63,6 +64,10 @@ def measure(task: Task, layer: AnyLayer, ranks: Ranks, progress: Progress) -> li
         return without_result(task, layer, "skipped", str(error)) if ranks.rank == 0 else []
     except LayerbenchError as error:
         return without_result(task, layer, "failed", str(error)) if ranks.rank == 0 else []
+    finally:
+        # Errors refer to themselves by way of their tracebacks, and some prepared layers by their own methods: what
+        # they keep of the device's memory is missing to the next layer.
+        gc.collect()
 
 
 def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks, progress: Progress) -> list[Record]:
@@ -108,7 +113,8 @@ def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks,
     progress(f"{layer.name}: verifying")
     checks = on_rank_0(ranks, check)
     progress(f"{layer.name}: preparing")
-    sets = min(ranks.all_gather(_sets(task, layer, mine, device)))
+    scratch = sum(choice.workspace_bytes for choice in choices[every[0].size].values())
+    sets = min(ranks.all_gather(_sets(task, layer, mine, device, scratch)))
 
     def prepare() -> list[list[Segments]]:
         return [
@@ -176,15 +182,16 @@ def _measure(task: Task, layer: AnyLayer, shares: Sequence[Share], ranks: Ranks,
     ]
 
 
-def _sets(task: Task, layer: AnyLayer, mine: Sequence[Share], device: Device) -> int:
+def _sets(task: Task, layer: AnyLayer, mine: Sequence[Share], device: Device, scratch: int) -> int:
     """How often a layer is prepared: several times where calls are replayed from a graph, and caches are to be cold.
 
-    A graph has no room for a flush between its calls, so every call has other operands than those before it.
+    A graph has no room for a flush between its calls, so every call has other operands than those before it. Each set
+    takes as much again of memory, ``scratch`` bytes that algorithms need beside their operands among it.
     """
     if not (task.options.cuda_graph and task.options.cache == "cold"):
         return 1
     smallest = min(share.layer.bytes(share.batch, task.options.dtype) for share in mine if share.layer is not None)
-    needed = sum(share_memory(layer, share, task.ranks, task.layout(layer), task.options) for share in mine)
+    needed = sum(share_memory(layer, share, task.ranks, task.layout(layer), task.options) + scratch for share in mine)
     return max(1, min(device.rotation(smallest), device.free_memory() // max(1, needed)))
 
 
@@ -192,16 +199,17 @@ def _told(timed: Timed, device: Device, ranks: Ranks, progress: Progress) -> dic
     """What a device tells of each pass besides its time: energy over all ranks, and what it takes to queue one call."""
     if timed.task.placement == "emulated":
         return {}
+    in_a_row = timed.task.options.cache == "hot" and not timed.task.options.cuda_graph
+    # What one rank cannot tell another may: all have to ask alike.
+    counted = in_a_row and all(ranks.all_gather(device.conditions() is not None))
     found: dict[Part, dict[str, float | None]] = {}
     for call in timed.calls[0]:
         if call.part is None or call.part in found or call.part not in timed.passes:
             continue
         launch = device.launch_seconds(call.run)
-        if launch is None:
-            return {}
-        progress(f"{timed.layer.name}: energy")
         energy = None
-        if timed.task.options.cache == "hot" and not timed.task.options.cuda_graph:  # calls by themselves, in a row
+        if counted:
+            progress(f"{timed.layer.name}: energy")
             (seconds,) = device.time_parts([call.run], 1)
             joules = ranks.gather(device.energy(call.run, seconds))
             known = [each for each in joules if each is not None]
@@ -261,7 +269,7 @@ def _records(
         elif wrong or sampled is None:
             found_out |= {"status": "failed", "reason": f"{' and '.join(wrong)} gave a wrong result"}
         else:
-            found_out |= {"modelled_seconds": timed.modelled, "inner": sampled.inner * timed.sets}
+            found_out |= {"modelled_seconds": timed.modelled, "inner": timed.calls_of(sampled.inner)}
             found_out |= _times(timed, sampled.step, sampled.rank_step_medians)
         records.append(msgspec.structs.replace(record, **found_out))
     return records
@@ -287,7 +295,7 @@ def _communication(timed: Timed, sampled: Sampled | None, wrong: Sequence[Pass])
 
 def _times_of_part(timed: Timed, sampled: Sampled, part: Part) -> dict[str, Any]:
     index = timed.parts.index(part)
-    return _times(timed, sampled.parts[index], sampled.rank_medians[index]) | {"inner": sampled.inner * timed.sets}
+    return _times(timed, sampled.parts[index], sampled.rank_medians[index]) | {"inner": timed.calls_of(sampled.inner)}
 
 
 def _times(timed: Timed, samples: list[float], rank_medians: list[float]) -> dict[str, Any]:

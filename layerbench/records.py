@@ -40,6 +40,11 @@ LAYOUT_OPTIONS: tuple[LayoutOption, ...] = get_args(LayoutOption)
 Operation: TypeAlias = Literal["point_to_point", "all_reduce", "all_gather", "reduce_scatter"]
 """What ranks do together."""
 
+Collective: TypeAlias = Literal["all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all"]
+"""What ``layerbench collectives`` times; no layer needs all of them."""
+
+COLLECTIVE_OPERATIONS: tuple[Collective, ...] = get_args(Collective)
+
 Cache: TypeAlias = Literal["hot", "cold"]
 
 Collectives: TypeAlias = Literal["auto", "nccl", "mpi", "staged"]
@@ -51,7 +56,7 @@ WORKSPACE = 4 * 2**30
 """The most scratch memory an algorithm may use unless another limit is given, in bytes."""
 
 AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank", "overlap"]
+Purpose: TypeAlias = Literal["measure", "network", "roofline", "exchanges", "rank", "overlap", "collectives"]
 CIMethod: TypeAlias = Literal["order-statistics", "range", "none"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,11 @@ class Timed:
         self, device: Device, calls: Sequence[Call], repetitions: int, flush: Callable[[], None] | None
     ) -> tuple[Row, bool]:
         """Seconds of each part, each set of operands as often as the others; and whether the device ran slowly."""
-        return _row(device, calls, self.parts, repetitions * self.sets, flush), device.slowed()
+        return _row(device, calls, self.parts, self.calls_of(repetitions), flush), device.slowed()
+
+    def calls_of(self, repetitions: int) -> int:
+        """How often each call is made where that many will do: every set of operands as often as the others."""
+        return math.ceil(repetitions / self.sets) * self.sets
 
     def of_ranks(self, medians: Sequence[float]) -> list[float]:
         """Medians of the timed rows as medians of all ranks: an emulated rank has its share's."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from layerbench import registry, verify
 from layerbench.collectives import Ranks, agreed, on_rank_0
+from layerbench.device import Host
 from layerbench.errors import KernelError, OutOfMemoryError, UnavailableError, UsageError, VerificationError
 from layerbench.kernel import Budget, Choices, Job, Kernel, PreparedLinked, Tensors
 from layerbench.layers import ITEMSIZE, AnyLayer, DType, SplitLSTM
@@ -108,6 +109,9 @@ def _check(layers: Sequence[AnyLayer], batch: int, dtype: DType, found: Sequence
                 f"{layers[0].name} would run on {device.name} by {found[0].name} and {layer.name} on "
                 f"{kernel.device().name} by {kernel.name}, but a network has to be on one: choose with --kernels"
             )
+    if dtype == "bf16" and device.name != Host.name:
+        # Neither NumPy nor what arrays on a device are made with has the type: batches could not be cast to it there.
+        raise UnavailableError(f"a training step in bf16 runs on the processor only, not on {device.name}: use fp16")
     needed, free = memory_needed(layers, batch, dtype), device.free_memory()
     if needed > free:
         raise OutOfMemoryError(

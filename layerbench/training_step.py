@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -238,7 +238,14 @@ class TrainingStep:
         """Keeps the time of a pass, and of the copies that bring it what another layer computed."""
         if self.timeline is None:
             return nullcontext()
-        return self.timeline.span("compute", f"{place.layer.name} {pass_}", self._step)
+        return self._until_done(self.timeline, f"{place.layer.name} {pass_}")
+
+    @contextmanager
+    def _until_done(self, timeline: Timeline, what: str) -> Iterator[None]:
+        """A span that ends when the device is done: what is only queued would take no time."""
+        with timeline.span("compute", what, self._step):
+            yield
+            self.device.synchronize()
 
     def _input(self, index: int, arrays: Sequence[Any]) -> Any:
         """A layer's input in canonical layout: a batch's array, or what it needs of the output before it."""

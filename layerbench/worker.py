@@ -38,10 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layerbench.assignment import RankFigures
+    from layerbench.collective_records import Collected
     from layerbench.machine import Exchanged
     from layerbench.overlap_records import Overlapped
     from layerbench.records import Network, Options, Record, Roofline
     from layerbench.task import Task
+
+_OF_THE_HOST = ("network", "exchanges")
+"""Purposes that exchange the host's memory and run no kernel: their ranks may be more than there are devices."""
 
 PROGRESS_INTERVAL = 0.2
 """Least seconds between two events that only say that work goes on."""
@@ -167,7 +171,9 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
         computing = apart if set(apart) < set(cores[ranks.rank]) else computing
     # Threads that compute are started from here, and inherit the cores: those to spare are left to others.
     os.sched_setaffinity(0, computing)
-    taken = _take_device(options, ranks, [of_rank.machine for of_rank in seats])
+    taken = []
+    if assignment.purpose not in _OF_THE_HOST:
+        taken = _take_device(options, ranks, [of_rank.machine for of_rank in seats])
     hosts = ranks.gather(socket.gethostname())
 
     voice = Voice(ranks.rank)
@@ -192,6 +198,8 @@ def _work(path: Path, assignment: Assignment, ranks: Ranks) -> int:
     elif assignment.purpose == "overlap":
         spared = tuple(core for core in cores[ranks.rank] if core not in computing)
         found = msgspec.structs.replace(found, overlap=_overlap(assignment, ranks, spared, voice))
+    elif assignment.purpose == "collectives":
+        found = msgspec.structs.replace(found, collectives=_collectives(assignment, ranks, voice))
     else:
         status = _measure(assignment, ranks, voice)
         found = msgspec.structs.replace(found, libraries=_libraries(assignment))
@@ -290,6 +298,13 @@ def _overlap(assignment: Assignment, ranks: Ranks, spared: tuple[int, ...], voic
 
     assert assignment.overlap is not None, "what is to be overlapped is told with the purpose"
     return measure(_task(assignment), assignment.layers, assignment.overlap, ranks, spared, voice.progress)
+
+
+def _collectives(assignment: Assignment, ranks: Ranks, voice: Voice) -> Collected:
+    from layerbench.collective_bench.measure import measure
+
+    assert assignment.collectives is not None, "what is to be exchanged is told with the purpose"
+    return measure(_task(assignment), assignment.collectives, ranks, Path(assignment.run_folder), voice.progress)
 
 
 def _roofline(assignment: Assignment, voice: Voice) -> Roofline:

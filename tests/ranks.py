@@ -12,7 +12,7 @@ import numpy as np
 
 from layerbench.collectives import mpi_name
 from layerbench.device import Run
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class ThreadRank:
         self.rank = rank
         self.size = size
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         return mpi_name(operation, even)
 
     def barrier(self) -> None:
@@ -89,6 +89,19 @@ class ThreadRank:
         def run() -> None:
             total = sum(self._meeting.exchange(self.rank, whole.copy()))
             mine[:] = total[start : start + counts[self.rank]]
+
+        return run
+
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        def run() -> None:
+            buffer[...] = self._meeting.exchange(self.rank, buffer.copy())[root]
+
+        return run
+
+    def all_to_all_into(self, given: Any, into: Any) -> Run:
+        def run() -> None:
+            blocks = [np.split(each, self.size)[self.rank] for each in self._meeting.exchange(self.rank, given.copy())]
+            into[:] = np.concatenate(blocks)
 
         return run
 

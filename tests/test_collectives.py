@@ -30,6 +30,10 @@ def test_one_rank_hears_itself() -> None:
     np.testing.assert_array_equal(other, buffer)
     ranks.reduce_scatter_into(2 * buffer, other, [3])()
     np.testing.assert_array_equal(other, [0, 2, 4])
+    ranks.broadcast_into(buffer, 0)()
+    np.testing.assert_array_equal(buffer, [0, 1, 2])
+    ranks.all_to_all_into(buffer, other)()
+    np.testing.assert_array_equal(other, buffer)
     assert ranks.first(1) is ranks
     for message in (ranks.send, ranks.receive):
         with pytest.raises(MeasurementError, match="nobody"):
@@ -172,6 +176,15 @@ for dtype in ("float64", "float32", "float16", "int8"):
             summed = np.full_like(mine, -1)
             ranks.reduce_scatter_into((whole * (me + 1)).astype(dtype), summed, counts)()
             assert summed.tolist() == (6 * whole[block]).tolist(), (dtype, counts, summed)
+
+    for root in range(3):
+        buffer = np.full(5, me + 1).astype(dtype)
+        ranks.broadcast_into(buffer, root)()
+        assert buffer.tolist() == [root + 1] * 5, (dtype, buffer)
+    given = (np.arange(6) + 10 * me).astype(dtype)
+    into = np.full_like(given, -1)
+    ranks.all_to_all_into(given, into)()
+    assert into.tolist() == [2 * me + one + 10 * rank for rank in range(3) for one in range(2)], (dtype, into)
 
 buffer = np.full(5, me, np.float16)
 if me == 1:

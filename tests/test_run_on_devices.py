@@ -63,10 +63,17 @@ def test_what_a_device_tells_is_recorded_and_tabulated(run_on: RunOn, layerbench
             assert float(row["joules_per_gmac"]) == pytest.approx(0.25e9 / record.macs)
 
 
+def test_energy_is_told_also_of_calls_whose_launch_cannot_be(run_on: RunOn) -> None:
+    records = run_on(1, "--nodes", "1", environment={"UNTOLD": "1"}).records
+    passes = [record for record in records if record.macs and record.part != "step"]
+    assert {(record.energy_joules, record.launch_seconds) for record in passes} == {(0.25, None)}
+
+
 def test_samples_of_a_slow_device_are_taken_again(run_on: RunOn) -> None:
-    records = run_on(1, "--nodes", "1", environment={"SLOW": "4"}).records
-    assert {(record.retaken, record.throttled) for record in records} <= {(4, False), (3, False), (2, False)}
-    assert records[0].retaken > 0
+    records = run_on(1, "--nodes", "1", environment={"SLOW": "16"}).records
+    # Some of the sixteen may have been met while it warmed up.
+    assert 0 < records[0].retaken <= 16
+    assert {(record.retaken, record.throttled) for record in records} == {(records[0].retaken, False)}
 
 
 def test_a_device_that_stays_slow_is_measured_all_the_same_and_said_to_be_throttled(
@@ -98,6 +105,19 @@ def test_each_rank_has_a_device_and_more_ranks_than_devices_are_emulated(run_on:
 def test_fewer_devices_than_cores_decide_what_is_emulated(run_on: RunOn) -> None:
     run = run_on(1, "--nodes", "2", "--network", "gigabit-ethernet")
     assert {record.placement for record in run.records} == {"emulated"}
+
+
+@pytest.mark.mpi
+def test_the_network_of_emulated_counts_is_measured_by_more_ranks_than_there_are_devices(run_on: RunOn) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    run = run_on(1, "--nodes", "1,2")
+    assert {(record.nodes, record.placement, record.status) for record in run.records} == {
+        (1, "measured", "ok"),
+        (2, "emulated", "ok"),
+    }
+    assert run.manifest.network is not None
+    assert "of the host's memory" in run.manifest.network.source
 
 
 @pytest.mark.mpi

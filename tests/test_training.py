@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerbench import suite
+from layerbench import registry, suite
 from layerbench.collectives import OneRank
 from layerbench.errors import (
     KernelError,
@@ -54,6 +54,14 @@ def test_every_built_in_suite_takes_a_step_in_which_values_keep_their_size(name:
             assert gradient.shape == (layer.weights,)
             assert np.isfinite(gradient).all()
             assert 1e-4 < np.std(gradient) < 1e3, layer.name
+
+
+def test_bf16_is_refused_where_arrays_of_a_device_have_no_such_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = registry.named("numpy")
+    monkeypatch.setattr(kernel.device(), "name", "cuda", raising=False)
+    monkeypatch.setattr(kernel, "supports", lambda layer, dtype: None)
+    with pytest.raises(UnavailableError, match=r"bf16 .* not on cuda: use fp16"):
+        prepare_step([FULL], 2, OneRank(), dtype="bf16", kernels_name="numpy", budget=ONCE)
 
 
 def test_ranks_have_the_same_weights_and_lay_their_gradients_out_alike() -> None:

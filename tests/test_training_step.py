@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -289,6 +290,20 @@ def test_the_timeline_has_every_pass_of_a_step_one_after_another() -> None:
         *("conv2 backward_weights", "conv2 backward_data"),
         "conv1 backward_weights",
     ]
+
+
+def test_a_span_of_the_timeline_ends_when_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, _ = built(NUMPY, NETWORK, "fp64", operands_of(NETWORK, "fp64"))
+    batch = batch_of(step, 1)
+    waited: list[int] = []
+    monkeypatch.setattr(step.device, "synchronize", lambda: waited.append(time.perf_counter_ns()))
+    run(step, batch)
+    assert not waited, "nothing is waited for where no time is kept"
+    step.timeline = Timeline()
+    step.forward(batch)
+    step.backward()
+    assert len(waited) == len(step.timeline.spans)
+    assert all(span.start <= at <= span.stop for span, at in zip(step.timeline.spans, waited, strict=True))
 
 
 def test_activations_are_new_arrays_every_time() -> None:

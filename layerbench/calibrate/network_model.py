@@ -41,6 +41,8 @@ def all_reduce_sweep(options: Options, ranks: Ranks, progress: Callable[[str], N
     where = "of two ranks on this machine"
     if options.machines > 1:
         where = f"between {' and '.join(options.hosts[:2]) or 'two nodes of the allocation'}"
+    if options.devices:
+        where += ", of the host's memory"
     return fit(points, ranks.size, HERE, f"fitted to an all-reduce sweep {where}, {ranks.library}")
 
 

@@ -155,12 +155,15 @@ def request(
     asked = _dtypes(dtypes)
     place = allocation.choose(launcher, hosts)
     launch.split_arguments(launcher_args)
+    kernels = registry.resolved(kernels)
+    if not (place.allocated or place.hosts):
+        registry.check_available(kernels)
     options = Options(
         nodes=[1],
         batch=1,
         scaling="strong",
         dtype="fp32",
-        kernels=registry.resolved(kernels),
+        kernels=kernels,
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter="",

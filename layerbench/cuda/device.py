@@ -83,8 +83,12 @@ class CudaDevice:
             )
 
     def synchronize(self) -> None:
+        """Wait for the current stream, and with it for what it waits for.
+
+        Batches and gradients that are on their way beside it, on streams of their own, are not waited for.
+        """
         with library.refusals("waiting for the GPU"):
-            library.load().cuda.Device().synchronize()
+            library.load().cuda.get_current_stream().synchronize()
 
     def free_memory(self) -> int:
         """Bytes that CUDA has free, and those that CuPy's pool keeps for another time."""

@@ -14,7 +14,7 @@ from layerbench.cuda.exchange_staged import StagedExchanges
 from layerbench.device import Run
 from layerbench.errors import LayerbenchError, UnavailableError, UsageError
 from layerbench.layers import DType
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
 T = TypeVar("T")
 
@@ -68,13 +68,19 @@ class ConnectedRanks:
     def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run:
         return self._exchanges.reduce_scatter_into(whole, mine, counts)
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        return self._exchanges.broadcast_into(buffer, root)
+
+    def all_to_all_into(self, given: Any, into: Any) -> Run:
+        return self._exchanges.all_to_all_into(given, into, self.size)
+
     def send(self, buffer: Any, to: int) -> Run:
         return self._exchanges.send(buffer, to)
 
     def receive(self, buffer: Any, source: int) -> Run:
         return self._exchanges.receive(buffer, source)
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         return self._exchanges.operation_name(operation, even)
 
     def first(self, count: int) -> Ranks | None:

@@ -13,7 +13,7 @@ from layerbench.cuda.nccl import Communicator
 from layerbench.device import Run
 from layerbench.errors import MeasurementError
 from layerbench.layers import DType
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
 Copies = Sequence[tuple[Any, np.ndarray]]
 """Arrays on the device, each with its place in pinned memory."""
@@ -31,11 +31,15 @@ class Exchanges(Protocol):
 
     def reduce_scatter_into(self, whole: Any, mine: Any, counts: Sequence[int]) -> Run: ...
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run: ...
+
+    def all_to_all_into(self, given: Any, into: Any, ranks: int) -> Run: ...
+
     def send(self, buffer: Any, to: int) -> Run: ...
 
     def receive(self, buffer: Any, source: int) -> Run: ...
 
-    def operation_name(self, operation: Operation, even: bool) -> str: ...
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str: ...
 
     def check(self) -> None:
         """Raise a MeasurementError if an exchange has failed since it was queued."""
@@ -144,6 +148,21 @@ def check_counts(counts: Sequence[int], rank: int, mine: Any, whole: Any) -> Non
         raise MeasurementError(
             f"an exchange of {blocks} elements was given {mine.size} of {mine.dtype} by rank {rank}, and {whole.size} "
             f"of {whole.dtype} for all"
+        )
+
+
+def check_blocks(ranks: int, given: Any, into: Any) -> None:
+    """See that two arrays have equal blocks for all ranks: else memory of others would be written.
+
+    Raises
+    ------
+    MeasurementError
+        If not.
+    """
+    if given.size % ranks or given.size != into.size or given.dtype != into.dtype:
+        raise MeasurementError(
+            f"an exchange of equal blocks over {ranks} ranks was given {given.size} elements of {given.dtype}, and "
+            f"{into.size} of {into.dtype} to fill"
         )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from layerbench.collectives import Ranks, mpi_name
-from layerbench.cuda.exchange_calls import Waited, check_buffers, check_counts, is_half
+from layerbench.cuda.exchange_calls import Waited, check_blocks, check_buffers, check_counts, is_half
 from layerbench.device import Run
 from layerbench.errors import UnavailableError
 from layerbench.layers import DType
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
 
 class MPIExchanges:
@@ -53,6 +53,18 @@ class MPIExchanges:
         of_each = list(counts)
         return self._waited("MPI_Reduce_scatter", lambda: world.Reduce_scatter(given, into, of_each, add), whole, mine)
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        check_buffers(self._cupy, buffer)
+        world, message = self._world, [self._memory(buffer), self._bits(buffer)]
+        return self._waited("MPI_Bcast", lambda: world.Bcast(message, root), buffer)
+
+    def all_to_all_into(self, given: Any, into: Any, ranks: int) -> Run:
+        check_buffers(self._cupy, given, into)
+        check_blocks(ranks, given, into)
+        world, bits = self._world, self._bits(given)
+        sent, received = ([self._memory(array), bits] for array in (given, into))
+        return self._waited("MPI_Alltoall", lambda: world.Alltoall(sent, received), given, into)
+
     def send(self, buffer: Any, to: int) -> Run:
         check_buffers(self._cupy, buffer)
         world, message = self._world, [self._memory(buffer), self._bits(buffer)]
@@ -63,7 +75,7 @@ class MPIExchanges:
         world, message = self._world, [self._memory(buffer), self._bits(buffer)]
         return self._waited("MPI_Recv", lambda: world.Recv(message, source), buffer)
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         return f"{mpi_name(operation, even)}, of device memory"
 
     def check(self) -> None:

@@ -7,17 +7,19 @@ from itertools import accumulate
 from typing import Any
 
 from layerbench.cuda import nccl
-from layerbench.cuda.exchange_calls import Queued, check_buffers, check_counts
+from layerbench.cuda.exchange_calls import Queued, check_blocks, check_buffers, check_counts
 from layerbench.device import Run
 from layerbench.errors import UnavailableError
 from layerbench.layers import DType
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 
-_NAMES: dict[Operation, tuple[str, str]] = {
+_NAMES: dict[Operation | Collective, tuple[str, str]] = {
     "point_to_point": ("ncclSend and ncclRecv",) * 2,
     "all_reduce": ("ncclAllReduce in place",) * 2,
     "all_gather": ("ncclAllGather", "ncclBroadcast of each rank's, grouped"),
     "reduce_scatter": ("ncclReduceScatter", "ncclReduce to each rank, grouped"),
+    "broadcast": ("ncclBroadcast in place",) * 2,
+    "all_to_all": ("ncclSend and ncclRecv, grouped",) * 2,
 }
 """Of equal blocks, and of others: NCCL has no calls for these."""
 
@@ -93,6 +95,28 @@ class NCCLExchanges:
 
         return self._queued("a group of ncclReduce", whole, self._grouped(queue), mine)
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        handle, kind = self._handle, self._nccl.NCCL_UINT8
+        check_buffers(self._communicator.cupy, buffer)
+        pointer, nbytes = buffer.data.ptr, buffer.nbytes
+        return self._queued(
+            "ncclBroadcast", buffer, lambda stream: handle.broadcast(pointer, pointer, nbytes, kind, root, stream)
+        )
+
+    def all_to_all_into(self, given: Any, into: Any, ranks: int) -> Run:
+        handle, kind = self._handle, self._nccl.NCCL_UINT8
+        check_buffers(self._communicator.cupy, given, into)
+        check_blocks(ranks, given, into)
+        block = given.nbytes // ranks
+        blocks = [(rank, given.data.ptr + rank * block, into.data.ptr + rank * block) for rank in range(ranks)]
+
+        def queue(stream: int) -> None:
+            for rank, sent, received in blocks:
+                handle.send(sent, block, kind, rank, stream)
+                handle.recv(received, block, kind, rank, stream)
+
+        return self._queued("a group of ncclSend and ncclRecv", given, self._grouped(queue), into)
+
     def send(self, buffer: Any, to: int) -> Run:
         handle, kind = self._handle, self._nccl.NCCL_UINT8
         check_buffers(self._communicator.cupy, buffer)
@@ -105,7 +129,7 @@ class NCCLExchanges:
         pointer, nbytes = buffer.data.ptr, buffer.nbytes
         return self._queued("ncclRecv", buffer, lambda stream: handle.recv(pointer, nbytes, kind, source, stream))
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         of_even, of_uneven = _NAMES[operation]
         return of_even if even else of_uneven
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from layerbench.collectives import Ranks, mpi_name
 from layerbench.cuda import library
-from layerbench.cuda.exchange_calls import Waited, check_buffers, check_counts, is_half
+from layerbench.cuda.exchange_calls import Waited, check_blocks, check_buffers, check_counts, is_half
 from layerbench.cuda.halves import HalfSum, even_counts
 from layerbench.device import Run
 from layerbench.layers import DType
-from layerbench.records import Operation
+from layerbench.records import Collective, Operation
 from layerbench.units import size
 
 
@@ -68,6 +68,20 @@ class StagedExchanges:
         run = self._ranks.reduce_scatter_into(given, into, counts)
         return self._waited(mpi_name("reduce_scatter", len(set(counts)) == 1), run, ((whole, given),), ((mine, into),))
 
+    def broadcast_into(self, buffer: Any, root: int) -> Run:
+        check_buffers(self._cupy, buffer)
+        host = self._pinned(buffer)
+        copies = ((buffer, host),)
+        there, back = (copies, ()) if self._ranks.rank == root else ((), copies)
+        return self._waited("MPI_Bcast", self._ranks.broadcast_into(host, root), there, back)
+
+    def all_to_all_into(self, given: Any, into: Any, ranks: int) -> Run:
+        check_buffers(self._cupy, given, into)
+        check_blocks(ranks, given, into)
+        sent, received = self._pinned(given), self._pinned(into)
+        run = self._ranks.all_to_all_into(sent, received)
+        return self._waited("MPI_Alltoall", run, ((given, sent),), ((into, received),))
+
     def send(self, buffer: Any, to: int) -> Run:
         check_buffers(self._cupy, buffer)
         host = self._pinned(buffer)
@@ -78,7 +92,7 @@ class StagedExchanges:
         host = self._pinned(buffer)
         return self._waited("MPI_Recv", self._ranks.receive(host, source), (), ((buffer, host),))
 
-    def operation_name(self, operation: Operation, even: bool) -> str:
+    def operation_name(self, operation: Operation | Collective, even: bool) -> str:
         name = mpi_name(operation, even)
         if self._dtype in {"fp16", "bf16"}:
             of_halves = {

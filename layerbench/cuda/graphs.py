@@ -6,6 +6,7 @@ kernel to the next stays in.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from layerbench.cuda import library
@@ -73,7 +74,7 @@ def captured(call: Run, repetitions: int, part: int) -> Replay:
         If CUDA cannot capture it: it waits, or copies from pageable memory, or uses another stream.
     """
     cuda = library.load().cuda
-    stream = cuda.Stream(non_blocking=True)
+    stream = _capturing(cuda.Device().id)
     try:
         with stream:
             stream.begin_capture()
@@ -94,6 +95,12 @@ def captured(call: Run, repetitions: int, part: int) -> Replay:
             f"part {part} of a step cannot be captured in a CUDA graph ({reason}): time it without --cuda-graph"
         ) from error
     return Replay(graph)
+
+
+@functools.cache
+def _capturing(device: int) -> Any:
+    """The stream that captures on a device; kept, because handles of libraries still have it when a capture is over."""
+    return library.load().cuda.Stream(non_blocking=True)
 
 
 def _abandon(stream: Any) -> None:

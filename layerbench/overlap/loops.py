@@ -80,14 +80,23 @@ class Loop(Protocol):
 class Observed:
     """Work whose gradients' times are noted.
 
+    Parameters
+    ----------
+    work
+        Whose.
+    waiting
+        Whether each gradient is waited for: on a device it may only be queued when it is told of. The computation
+        takes a little longer for that.
+
     Attributes
     ----------
     before_end
         For each gradient, how many seconds before the end of the computation it was complete, step by step.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, *, waiting: bool = False) -> None:
         self._work = work
+        self._waiting = waiting
         self.gradients = work.gradients
         self.before_end: list[list[float]] = [[] for _ in work.gradients]
 
@@ -98,6 +107,8 @@ class Observed:
         complete: dict[int, int] = {}
 
         def noted(index: int) -> None:
+            if self._waiting:
+                self._work.synchronize()
             complete[index] = time.perf_counter_ns()
             ready(index)
 

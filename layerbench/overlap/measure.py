@@ -15,6 +15,7 @@ from typing import Any
 from layerbench.collectives import Ranks, agreed
 from layerbench.connections import chains
 from layerbench.datamanager.buckets import buckets
+from layerbench.datamanager.host import Host
 from layerbench.environment import available_memory_bytes
 from layerbench.errors import LayerbenchError, OutOfMemoryError, UsageError, VerificationError
 from layerbench.layers import ITEMSIZE, AnyLayer
@@ -158,7 +159,8 @@ def _of_step(launch: _Launch, step: TrainingStep) -> Overlapped:
     if len(asked.modes) == 2:
         compared = compare(lambda mode: _loop(launch, mode, step, work), step, ranks, launch.progress)
         _see_that_they_agree(compared)
-    observed = Observed(work)
+    # Only what is computed of the network asks when gradients were complete.
+    observed = Observed(work, waiting=launch.emulated and step.device.name != Host.name)
     rule = Rule(task.options.rel_error, task.options.max_time, task.options.max_samples)
     with ExitStack() as stack:
         loops: dict[Mode, Loop] = {}

@@ -109,6 +109,11 @@ def asked(
     layers = suites.select(loaded, filter_)
     place = allocation.choose(launcher, hosts)
     counts = plan.parse_nodes(nodes)
+    kernels = registry.resolved(kernels)
+    elsewhere = place.allocated or place.hosts
+    if not elsewhere:
+        registry.check_available(kernels)
+    placing = None if elsewhere else registry.on_devices(kernels)
     spare = _spare(spare_cores, place, ranks_per_node)
     cores, threads = _room(place, counts, ranks_per_node, threads_per_rank, spare)
     options = Options(
@@ -116,7 +121,7 @@ def asked(
         batch=loaded.batch if batch is None else batch,
         scaling=scaling,
         dtype=dtype,
-        kernels=registry.resolved(kernels),
+        kernels=kernels,
         threads_per_rank=threads,
         ranks_per_node=ranks_per_node,
         filter=filter_,
@@ -132,6 +137,7 @@ def asked(
         allocated=place.allocated,
         timeout=timeout,
         seed=seed,
+        devices=len(placing.devices()) if placing is not None else 0,
     )
     option_checks.check(options)
     of_whole = {"--depth": (depth, MOST_DEPTH), "--workers": (1 if workers is None else workers, MOST_WORKERS)}

@@ -69,10 +69,6 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
     choices = found_kernel.search(job, operands, Budget())
     run = found_kernel.prepare(job, operands, choices).run["forward"]
 
-    def once() -> None:
-        run()
-        device.synchronize()
-
     shared = shared_cores(cores, options.threads_per_rank, device.name)
     images = _images(options.seed)
     rule = Rule(options.rel_error, min(options.max_time, SECONDS), options.max_samples)
@@ -80,7 +76,8 @@ def sweep(options: Options, asked: OverlapTask, cores: Sequence[int], progress: 
     for ratio in asked.ratios:
         progress(f"ratio {ratio:g}")
         # How quick a core is changes by the minute: both stages are timed anew for every ratio.
-        work = Repeated(run, repetitions(once, _transfer(images, options.seed) / ratio), device.synchronize)
+        times = repetitions(run, _transfer(images, options.seed) / ratio, device.synchronize)
+        work = Repeated(run, times, device.synchronize)
         with ExitStack() as stack:
             loops: dict[Mode, Loop] = {
                 "implicit": Implicit(work, _source(images, options.seed), None, device=device.name),

@@ -33,6 +33,9 @@ IMAGE_CHANNELS = 3
 
 SHARD_SUFFIXES = (".npy", ".npz")
 
+IN_A_ROW = 10
+"""Calls that tell together how long one takes."""
+
 
 class Training:
     """A suite's training step on the batches of a source; see ``loops.Work``.
@@ -47,7 +50,7 @@ class Training:
 
     def __init__(self, step: TrainingStep, feeds: Sequence[int | Any]) -> None:
         self._step = step
-        self._feeds = feeds
+        self._feeds = [feed if isinstance(feed, int) else _beside(step.gradients[0], feed) for feed in feeds]
         self.gradients = step.gradients
 
     def run(self, arrays: Sequence[Any], ready: Callable[[int], None], between: Run, number: int = -1) -> None:
@@ -82,6 +85,15 @@ class Repeated:
     def synchronize(self) -> None:
         """Wait for the device."""
         self._synchronize()
+
+
+def _beside(gradient: Any, array: np.ndarray) -> Any:
+    """An array of the host, brought to the memory that a gradient lies in."""
+    if isinstance(gradient, np.ndarray):
+        return array
+    there: Any = np.empty_like(gradient, shape=array.shape, dtype=array.dtype)
+    there.set(array)
+    return there
 
 
 def source_of(
@@ -202,12 +214,18 @@ def lanes(asked: OverlapTask, stages: int = 1, shared: int = 0) -> int:
     return max(1, min(asked.workers * stages, asked.spare_cores or shared))
 
 
-def repetitions(run: Run, seconds: float) -> int:
-    """How often a call fits into so many seconds, at least once."""
+def repetitions(run: Run, seconds: float, synchronize: Run) -> int:
+    """How often a call fits into so many seconds, at least once.
+
+    Some are made in a row, as they will be: where they are only queued, waiting for each would take longer than it.
+    """
     run()
+    synchronize()
     quickest = math.inf
     for _ in range(5):
         begin = time.perf_counter()
-        run()
-        quickest = min(quickest, time.perf_counter() - begin)
+        for _ in range(IN_A_ROW):
+            run()
+        synchronize()
+        quickest = min(quickest, (time.perf_counter() - begin) / IN_A_ROW)
     return max(1, round(seconds / quickest))

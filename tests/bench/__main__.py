@@ -1,6 +1,6 @@
 """``make bench``: figures that are reported, not tested, measured in one go on an idle machine.
 
-python tests/bench [--only peers,harness,compare,schedule,predict,overlap] [--output results/bench]
+python tests/bench [--only peers,harness,compare,schedule,predict,overlap,collectives] [--output results/bench]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from layerbench import environment, sweep
-from tests.bench import compare, harness, overlap, peers, predict, schedule
+from tests.bench import collectives, compare, harness, overlap, peers, predict, schedule
 
 BENCHES = {
     "peers": peers,
@@ -22,6 +22,7 @@ BENCHES = {
     "schedule": schedule,
     "predict": predict,
     "overlap": overlap,
+    "collectives": collectives,
 }
 
 

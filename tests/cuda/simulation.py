@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerbench.cuda import device, library, nvml, sources
+from layerbench.cuda import device, graphs, library, nvml, sources
 from tests.cuda.simulated_kernels import Op, RawModule, ndarray
 
 ATTRIBUTES = {"L2CacheSize": 38, "ClockRate": 13, "MultiProcessorCount": 16}
@@ -339,7 +339,7 @@ class Simulation:
 
 def forget() -> None:
     """What was found with one CuPy is nothing to another."""
-    for memoised in (library.load, sources.kernel, sources._module, device._of):
+    for memoised in (library.load, sources.kernel, sources._module, device._of, graphs._capturing):
         memoised.cache_clear()
 
 

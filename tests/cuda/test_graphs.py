@@ -53,6 +53,22 @@ def test_all_repetitions_of_a_part_come_before_the_next_part(sim: Simulation, de
     assert order == ["a"] * 3 + ["b"] * 3
 
 
+def test_all_is_captured_by_one_stream_that_stays(sim: Simulation, device: CudaDevice) -> None:
+    # A handle of a library still has the stream on which it worked last.
+    streams = []
+
+    def noted(work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            if sim.stream.captured is not None and sim.stream not in streams:
+                streams.append(sim.stream)
+            work()
+
+        return run
+
+    device.replayed().time_parts([noted(sim.work(2_000)), noted(sim.work(3_000))], 2)
+    assert len(streams) == 1
+
+
 def test_a_long_graph_is_one_launch(sim: Simulation, device: CudaDevice) -> None:
     # On the stream, 3000 launches would not fit the queue, and the host's gaps would be timed.
     sim.launch = 50_000

@@ -276,8 +276,10 @@ class Graph:
             assert self._cupy.live[workspace] >= engine.workspace
         if engine.fault == "run":
             raise RuntimeError(f"{engine.name}: CUDNN_STATUS_EXECUTION_FAILED")
-        if engine.fault == "lost":
+        if engine.fault == "lost" or (engine.fault == "lost later" and index in self._ran):
             raise RuntimeError("an illegal memory access was encountered")
+        if engine.fault == "run later" and index in self._ran:
+            raise RuntimeError(f"{engine.name}: CUDNN_STATUS_EXECUTION_FAILED")
         self._cupy.clock += engine.seconds + (index not in self._ran) * engine.loading
         self._ran.add(index)
         self._compute(tensor_dict, engine.error)

@@ -255,6 +255,17 @@ def test_descriptors_end_with_the_layer(made: SimpleNamespace) -> None:
     assert not made.lt.layouts
 
 
+def test_what_fails_only_while_it_runs_is_told_by_prepare(made: SimpleNamespace) -> None:
+    choices = searched()
+
+    def lost() -> None:
+        raise MeasurementError("waiting for the GPU: it was lost")
+
+    made.device.synchronize = lost
+    with pytest.raises(MeasurementError, match="it was lost"):
+        CUBLAS.prepare(Job(LAYER, BATCH, "fp32"), operands(), choices)
+
+
 def test_a_full_gpu_is_told_as_one(made: SimpleNamespace) -> None:
     def full(*_: object) -> None:
         raise made.cupy.cuda.memory.OutOfMemoryError("Out of memory allocating 4,096 bytes")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from layerbench import verify
-from layerbench.errors import KernelError
+from layerbench.errors import KernelError, MeasurementError
 from layerbench.kernel import Choice, Job
 from layerbench.layers import FC, PASSES, Conv, DType, Pass
 from tests.kernels.cudnn_cases import (
@@ -172,6 +172,24 @@ def test_a_call_queues_on_the_stream_that_is_current_then(simulated: Installed) 
             assert front_end.set_streams == told + 1, "it is asked for once, not in every call"
         assert stream.synchronized == synchronized, "a call that waits cannot be captured"
     ready.run["forward"]()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "told"),
+    [
+        ("run later", KernelError, "cudnn: conv forward: .*CUDNN_STATUS_EXECUTION_FAILED"),
+        ("lost later", MeasurementError, "cudnn: conv forward: the GPU failed or was lost"),
+    ],
+)
+def test_a_call_that_fails_after_it_was_prepared_is_one_line(
+    simulated: Installed, fault: str, kind: type[Exception], told: str
+) -> None:
+    simulated(replace(QUICK, fault=fault))
+    ready = prepared(MIXED)
+    with pytest.raises(kind, match=f"^{told}") as raised:
+        ready.run["forward"]()
+    assert type(raised.value) is kind
+    assert "\n" not in str(raised.value)
 
 
 def test_passes_share_one_workspace_that_suits_the_greediest(simulated: Installed) -> None:

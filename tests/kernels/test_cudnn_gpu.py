@@ -20,6 +20,7 @@ from layerbench.layers import PASSES, Conv, DType, Pass
 
 KERNEL = importlib.import_module("layerbench.kernels.cudnn").KERNEL
 graphs = importlib.import_module("layerbench.kernels._cudnn_graph")
+arrays = importlib.import_module("layerbench.kernels._cuda_arrays")
 loading = importlib.import_module("layerbench.kernels._cudnn_load")
 
 pytestmark = pytest.mark.gpu
@@ -160,7 +161,10 @@ def test_calls_can_be_captured_and_replayed() -> None:
         stream.synchronize()
     for pass_ in PASSES:
         for name, array in ready.results(pass_).items():
-            np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
+            # All in all: where a plan adds up by atomics, an element near zero may come out quite another one.
+            assert np.linalg.norm(array - expected[name]) <= 1e-5 * np.linalg.norm(expected[name])
+    # The handle outlives the test, and shall not be left with the test's stream.
+    ready.run["forward"]()
 
 
 def test_timed_calls_allocate_nothing() -> None:
@@ -178,4 +182,4 @@ def test_timed_calls_allocate_nothing() -> None:
     ready.take("dst", out)
     assert pool.used_bytes() == used
     cupy.cuda.get_current_stream().synchronize()
-    assert not out.get().any()
+    assert not arrays.bf16_values(out.get()).any()  # a zero may be a negative one

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerbench import verify
-from layerbench.errors import KernelError
+from layerbench.errors import KernelError, MeasurementError
 from layerbench.kernel import Budget, Choice, Job
 from layerbench.layers import FC, LSTM, PASSES, DType, Pass, SplitLSTM
 from tests.kernels.simulated_cudnn_rnn import Cuda, Cudnn
@@ -257,3 +257,14 @@ def test_an_override_of_tf32_that_contradicts_the_dtype_is_told(
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
     assert "unset it" in KERNEL.supports(LAYER, refused)
     assert KERNEL.supports(LAYER, left) is None
+
+
+def test_what_fails_only_while_it_runs_is_told_by_prepare(
+    simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: Host) -> None:
+        raise MeasurementError("waiting for the GPU: it was lost")
+
+    monkeypatch.setattr(Host, "synchronize", lost)
+    with pytest.raises(MeasurementError, match="it was lost"):
+        prepared()

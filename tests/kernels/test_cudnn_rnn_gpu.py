@@ -109,6 +109,9 @@ def test_a_captured_step_is_right_however_often_it_is_replayed(on_gpu: None, dty
                 graphs[pass_].launch(stream)
                 stream.synchronize()
                 gpu_right(layer, 32, dtype, ready.results(pass_), pass_)
+        # The handle outlives the test, and shall not be left with the test's stream.
+        ready.run["forward"]()
+        KERNEL.device().synchronize()
 
 
 @pytest.mark.gpu

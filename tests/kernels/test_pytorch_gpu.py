@@ -300,7 +300,8 @@ def test_where_both_libraries_see_a_gpu_it_is_used(monkeypatch: pytest.MonkeyPat
 
     room = sys.modules["layerbench.kernels.pytorch"]
     used: list[Any] = []
-    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 3)))
+    gpu = SimpleNamespace(compute_capability="90")
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 3), Device=lambda: gpu))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", used.append)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -319,6 +320,11 @@ def test_where_both_libraries_see_a_gpu_it_is_used(monkeypatch: pytest.MonkeyPat
         assert PYTORCH.availability().version.endswith(", CUDA 13.0")
         assert all(PYTORCH.supports(LAYERS[0], dtype) is None for dtype in GPU_DTYPES)
         assert "int8" in PYTORCH.supports(LAYERS[0], "int8")
+        gpu.compute_capability = "75"
+        of_turing = {dtype: PYTORCH.supports(LAYERS[0], dtype) for dtype in GPU_DTYPES}
+        assert [dtype for dtype, reason in of_turing.items() if reason] == ["tf32", "bf16"]
+        assert of_turing["tf32"] == "tf32 needs a GPU of compute capability 8.0, and this one has 7.5"
+        gpu.compute_capability = "90"
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
         assert "NVIDIA_TF32_OVERRIDE=0" in PYTORCH.supports(LAYERS[0], "tf32")
     finally:

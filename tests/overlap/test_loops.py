@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from layerbench.datamanager.source import Field, Out, Piece, Stage
-from layerbench.overlap.loops import Implicit
+from layerbench.overlap.loops import Implicit, Observed
 
 
 class Waiting:
@@ -47,6 +47,35 @@ class Nothing:
 
     def synchronize(self) -> None:
         """Nothing is queued."""
+
+
+class Queued:
+    """A gradient that a device needs a while for; the call returns as soon as it is queued."""
+
+    gradients: Sequence[Any] = (None,)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._done = seconds, 0.0
+
+    def run(
+        self, arrays: Sequence[Any], ready: Callable[[int], None], between: Callable[[], None], number: int = -1
+    ) -> None:
+        self._done = time.perf_counter() + self._seconds
+        ready(0)
+        self.synchronize()
+
+    def synchronize(self) -> None:
+        time.sleep(max(0.0, self._done - time.perf_counter()))
+
+
+@pytest.mark.parametrize(("waiting", "least", "most"), [(False, 0.09, 10.0), (True, 0.0, 0.05)])
+def test_a_gradient_that_is_only_queued_is_complete_when_it_was_waited_for(
+    waiting: bool, least: float, most: float
+) -> None:
+    observed = Observed(Queued(0.1), waiting=waiting)
+    observed.run([], lambda index: None, lambda: None)
+    ((before_end,),) = observed.before_end
+    assert least <= before_end < most
 
 
 @pytest.mark.parametrize(("waits", "computes"), [(0.1, 0.0), (0.02, 0.05)])

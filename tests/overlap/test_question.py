@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from layerbench import plan
 from layerbench.allocation import Place
 from layerbench.errors import UsageError
 from layerbench.overlap import question as questions
@@ -55,6 +56,14 @@ def test_one_core_of_each_rank_is_spared_where_there_are_enough(monkeypatch: pyt
     found = asked(nodes="1,2")
     assert (found.options.threads_per_rank, found.task.spare_cores, found.task.workers) == (3, 1, 1)
     assert found.placed.threads_per_rank == 4
+
+
+def test_counts_of_more_ranks_than_devices_are_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerbench.allocation.choose", lambda launcher, hosts: Place("mpiexec", cores=16))
+    monkeypatch.setenv("DEVICES", "2")
+    found = asked(nodes="1,2,4", filter_="fc*", kernels=str(Path(__file__).parents[1] / "on_devices.py"))
+    placements = {count.nodes: count.placement for count in plan.counts(found.placed, found.cores)}
+    assert placements == {1: "measured", 2: "measured", 4: "emulated"}
 
 
 def test_on_two_cores_one_computes_and_one_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:

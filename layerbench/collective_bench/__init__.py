@@ -1,0 +1,1 @@
+"""How long ranks take to exchange vectors of many sizes, by each library: the command ``collectives``."""

@@ -1,0 +1,101 @@
+"""What is asked for, and what is refused before anything is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from layerbench.allocation import Place
+from layerbench.collective_bench import question as questions
+from layerbench.collective_bench.question import Question
+from layerbench.errors import UnavailableError, UsageError
+
+GIVEN: dict[str, Any] = {
+    "op": "all-reduce", "sizes": "4..64", "nodes": "2", "dtype": "fp32", "ranks_per_node": 1, "threads_per_rank": None,
+    "kernels": "numpy", "collectives": "auto", "rel_error": 0.01, "max_time": 0.5, "oversubscribe": False,
+    "launcher": "auto", "hosts": "", "launcher_args": "", "timeout": 120.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions.allocation, "choose", lambda *_: Place("mpiexec", cores=4))
+
+
+def asked(**changes: Any) -> Question:
+    return questions.asked(**(GIVEN | changes))
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_operations_come_in_one_order_each_once() -> None:
+    assert asked(op="broadcast,all-reduce, broadcast").task.operations == ["all_reduce", "broadcast"]
+    assert len(asked(op="all").task.operations) == 5
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_counts_are_measured_and_a_rank_alone_is_left_out() -> None:
+    question = asked(nodes="1,2,4")
+    assert [(count.nodes, count.placement) for count in question.counts] == [(2, "measured"), (4, "measured")]
+    assert question.notes == ("1 rank has nobody to exchange with: --nodes 1 is left out",)
+    assert question.options.threads_per_rank == 1
+    assert [count.ranks for count in asked(nodes="1", ranks_per_node=2).counts] == [2]
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_memory_of_the_host_is_exchanged_by_mpi_however_that_is_named() -> None:
+    for named in ("auto", "mpi", "auto,mpi"):
+        assert asked(collectives=named).task.methods == ["mpi"]
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_more_ranks_than_cores_run_only_if_asked_to() -> None:
+    with pytest.raises(UsageError, match=r"--nodes 8: 8 ranks do not fit 4 cores, 2 to a rank, and .* --oversub"):
+        asked(nodes="2,8")
+    with pytest.raises(UsageError, match="--nodes 4: 4 ranks do not fit 4 cores, 2 to a rank"):
+        asked(nodes="4", threads_per_rank=2)
+    (crowded,) = asked(nodes="8", oversubscribe=True).counts
+    assert crowded.oversubscribed
+
+
+def test_more_nodes_than_there_are_hosts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions.allocation, "choose", lambda *_: Place("mpiexec", hosts=("a", "b"), cores=4))
+    with pytest.raises(UsageError, match="--nodes 3: there are 2 nodes, and an exchange cannot be emulated"):
+        asked(nodes="3")
+
+
+def test_where_no_launcher_is_used_nothing_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions.allocation, "choose", lambda *_: Place("none", cores=4))
+    with pytest.raises(UnavailableError, match="MPI launcher"):
+        asked()
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"op": "allreduce"}, "--op 'allreduce': expected all-reduce, all-gather, .* all, .*did you mean 'all-reduce'"),
+        ({"op": ""}, "--op ''"),
+        ({"collectives": "nccl"}, "--collectives nccl is for kernels of a GPU"),
+        ({"collectives": "gloo"}, "--collectives 'gloo': expected auto, nccl, mpi, staged"),
+        ({"sizes": "0"}, "--sizes"),
+        ({"nodes": "1"}, "--nodes 1: one rank has nobody"),
+        ({"nodes": "0"}, "--nodes"),
+        ({"dtype": "int8"}, "--dtype int8: expected .*fp64, fp32, fp16, bf16"),
+        ({"dtype": "bf16", "op": "all-reduce,broadcast"}, "--dtype bf16: MPI cannot add it, so all-reduce cannot"),
+        ({"kernels": "nothing"}, "--kernels nothing"),
+        ({"max_time": 0.0}, "--max-time"),
+        ({"rel_error": 2.0}, "--rel-error"),
+        ({"ranks_per_node": 0}, "--ranks-per-node"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_by_its_option(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as found:
+        asked(**changes)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_halves_are_moved() -> None:
+    assert asked(dtype="fp16", op="broadcast,all-to-all,all-gather").options.dtype == "fp16"
