@@ -24,8 +24,9 @@ matched: one record has one row.
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -53,6 +54,18 @@ def published() -> pd.DataFrame:
     Columns are those of the file, with ``time_seconds`` in place of ``time_ms``; words are categories.
     """
     return _shipped().copy()
+
+
+def devices() -> tuple[str, ...]:
+    """Names of the devices there are times of, in alphabetical order."""
+    return tuple(sorted(_shipped()["device"].cat.categories, key=str.casefold))
+
+
+def specs(device: str, stage: str) -> dict[str, str]:
+    """What DeepBench's authors said of a device's host, chip and libraries, in their words; empty where nothing is."""
+    file = importlib.resources.files("layerbench.deepbench") / "published_specs.json"
+    told: dict[str, str] = json.loads(file.read_text(encoding="utf-8")).get(f"{device}/{stage}", {})
+    return {name: " ".join(value.split()) for name, value in told.items() if value.strip(" -")}
 
 
 @cache
@@ -219,6 +232,59 @@ def matches(
     )
     searched = searched.astype({name: "str" for name in searched if name != "time_seconds"})
     return found.merge(searched, how="inner", on=key)[list(MATCHED)]
+
+
+NOT_PUBLISHED = {
+    "shape": "shape not published",
+    "precision": "precision not published of this shape",
+    "pass": "pass not published of this shape and precision",
+}
+"""Why a kernel has no published time, from what it lacks first."""
+
+
+def missing(kernels: Iterable[tuple[AnyLayer, Part, int, str]], times: pd.DataFrame) -> list[str]:
+    """Why a table of times holds none of each kernel.
+
+    Parameters
+    ----------
+    kernels
+        (layer, pass, batch, dtype) of each.
+    times
+        What to look in, such as the rows of one device of :func:`published`.
+
+    Returns
+    -------
+    list of str
+        For each kernel its :func:`objection`, or the first of :data:`NOT_PUBLISHED` that applies; empty where there is
+        a time, which :func:`matches` then finds. A fully connected layer's shape is published where any of its three
+        products is.
+    """
+    sizes, published_as = _sizes(times), set[tuple[str, ...]]()
+    names = ("op", "params", "precision", "pass")
+    for op, params, *rest in zip(*(times[name].astype("str") for name in names), strict=True):
+        # All that may be asked of a shape: whether it is there, in a precision, and of a pass in that.
+        published_as |= {(op, params, *rest[:length]) for length in range(3)}
+    found = []
+    for layer, part, batch, dtype in kernels:
+        if told := objection(layer):
+            found.append(told)
+        elif not _near(layer, sizes):
+            found.append(NOT_PUBLISHED["shape"])
+        else:
+            found.append(_lacking(layer, part, batch, dtype, published_as))
+    return found
+
+
+def _lacking(layer: AnyLayer, part: Part, batch: int, dtype: str, published_as: set[tuple[str, ...]]) -> str:
+    """What of one kernel is not among (op, params), (op, params, precision) and (op, params, precision, pass)."""
+    every = dict.fromkeys(listed for pass_ in PASSES if (listed := params_of(layer, batch, pass_)))
+    if not any(listed in published_as for listed in every):
+        return NOT_PUBLISHED["shape"]
+    if not any((*listed, dtype) in published_as for listed in every):
+        return NOT_PUBLISHED["precision"]
+    own = params_of(layer, batch, part)
+    there = own is not None and (*own, dtype, pass_of(own[0], part)) in published_as
+    return "" if there else NOT_PUBLISHED["pass"]
 
 
 def _sizes(times: pd.DataFrame) -> frozenset[int]:

@@ -19,6 +19,7 @@ IMAGE = Conv(name="image", input=(224, 224), in_channels=3, out_channels=64, fil
 SPEECH = Conv(name="speech", input=(161, 700), in_channels=1, out_channels=32, filter=(5, 20), stride=(2, 2))
 DENSE = FC(name="dense", in_features=4096, out_features=4096)
 TALL = FC(name="tall", in_features=2560, out_features=7680)
+UNHEARD_OF = Conv(name="unheard of", input=(9, 1235), in_channels=3, out_channels=64, filter=(3, 3))
 STATE = LSTM(name="state", input_size=512, hidden_size=512, time_steps=25)
 
 
@@ -221,3 +222,49 @@ def test_a_file_that_is_no_such_table_is_refused_in_one_line(tmp_path: Path, tex
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"none\.csv cannot be read: No such file"):
         reference.read(tmp_path / "none.csv")
+
+
+def test_the_devices_and_what_is_said_of_them() -> None:
+    assert set(reference.devices()) == {row["device"] for row in rows_of_the_file()}
+    assert len(reference.devices()) == 8
+    for device, stage in {(row["device"], row["stage"]) for row in rows_of_the_file()}:
+        told = reference.specs(device, stage)
+        assert {"GPU Model", "CPU Model"} & told.keys()
+        assert all(value.strip(" -") and "\u00a0" not in value for value in told.values())
+    assert reference.specs("V100", "training")["CUDA Version"] == "10.1.243"
+    assert "OpenMPI Version" not in reference.specs("V100", "training"), "a dash is no version"
+    assert reference.specs("V100", "inference") == {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "batch", "part", "dtype", "device", "lacking"),
+    [
+        (IMAGE, 16, "forward", "fp32", "V100", ""),
+        (IMAGE, 16, "backward_data", "fp32", "MI25", ""),
+        (IMAGE, 16, "backward_data", "fp32", "V100", "pass"),
+        (IMAGE, 16, "backward_data", "bf16", "V100", "precision"),
+        (IMAGE, 16, "forward", "fp16", "MI25", "precision"),
+        (IMAGE, 17, "forward", "fp32", "V100", "shape"),
+        (UNHEARD_OF, 16, "forward", "fp32", "V100", "shape"),
+        (DENSE, 64, "forward", "fp32", "V100", ""),
+        (DENSE, 64, "backward_data", "fp32", "V100", ""),
+        (DENSE, 64, "backward_weights", "fp32", "V100", "pass"),
+        (DENSE, 64, "backward_weights", "tf32", "V100", "precision"),
+        (DENSE, 63, "backward_weights", "fp32", "V100", "shape"),
+    ],
+)
+def test_what_a_kernel_lacks(layer: AnyLayer, batch: int, part: Part, dtype: str, device: str, lacking: str) -> None:
+    times = reference.published()
+    of_device = times[times["device"] == device]
+    (why,) = reference.missing([(layer, part, batch, dtype)], of_device)
+    assert why == reference.NOT_PUBLISHED.get(lacking, "")
+    found = reference.matches(columns(layer, batch, part, dtype=dtype), [layer], of_device)
+    assert found.empty == bool(lacking)
+
+
+def test_what_is_another_operation_lacks_more_than_a_shape() -> None:
+    grouped = Conv(name="x", input=(224, 224), in_channels=4, out_channels=64, filter=(3, 3), groups=2)
+    for layer in (STATE, grouped):
+        assert reference.missing([(layer, "forward", 16, "fp32")], reference.published()) == [
+            reference.objection(layer)
+        ]

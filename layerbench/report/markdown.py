@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
-from layerbench.report import describe, devices, layouts, overlap_cells
+from layerbench.report import against_cells, describe, devices, layouts, overlap_cells
 from layerbench.report.cells import (
     NOTHING,
     ROWS_SHOWN,
@@ -228,8 +228,15 @@ def _devices(tables: Tables) -> list[str]:
 
 def _reference(tables: Tables) -> list[str]:
     frame = tables.reference
+    if tables.against is not None:
+        return against_cells.markdown(tables, [] if frame.empty else _published(tables, frame))
     if frame.empty:
         return []
+    lines = ["## Published times of the same shapes", "", "By DeepBench, on one device, same dtype and pass.", ""]
+    return [*lines, *_published(tables, frame)]
+
+
+def _published(tables: Tables, frame: pd.DataFrame) -> list[str]:
     rows = [
         [
             escape(row.run),
@@ -243,8 +250,7 @@ def _reference(tables: Tables) -> list[str]:
         for row in row_tuples(frame.head(ROWS_SHOWN))
     ]
     head = ["run", "layer", "pass", "here", "device", "published", "published / here"]
-    lines = ["## Published times of the same shapes", "", "By DeepBench, on one device, same dtype and pass.", ""]
-    return [*lines, *_table(tables, head, rows, right=(3, 5, 6)), *_rest(len(frame), "reference.csv")]
+    return [*_table(tables, head, rows, right=(3, 5, 6)), *_rest(len(frame), "reference.csv")]
 
 
 def _overlap(tables: Tables) -> list[str]:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 from layerbench.layers import PASSES
 from layerbench.overlap_records import Overlap
 from layerbench.records import PARTS, Manifest, Record
-from layerbench.reference import matches
+from layerbench.reference import matches, published
+from layerbench.report import against as against_
 from layerbench.report import labels, overlap_rows
+from layerbench.report.against import Against
 from layerbench.report.columns import RunColumns, of_records, row_tuples
 from layerbench.report.layer_types import layer_types
 from layerbench.report.overlap_rows import Measured
@@ -67,6 +69,9 @@ class Tables:
         See :func:`layerbench.report.overlap_rows.frame`.
     overlaps
         What each run's folder holds of overlap, by label, of those that hold anything that can be read.
+    against
+        See :class:`layerbench.report.against.Against`; None where no published device was asked for, and
+        :attr:`reference` is about all of them.
     alone
         Whether the report is about one run.
     """
@@ -80,6 +85,7 @@ class Tables:
     reference: pd.DataFrame
     overlap: pd.DataFrame
     overlaps: dict[str, Overlap] = field(default_factory=dict)
+    against: Against | None = None
     alone: bool = True
 
     @property
@@ -113,7 +119,8 @@ class Tables:
         for label, run in self.runs.items():
             of_run = {name: frame[frame["run"] == label] for name in FRAMES for frame in [getattr(self, name)]}
             overlaps = {label: self.overlaps[label]} if label in self.overlaps else {}
-            yield replace(self, runs={label: run}, overlaps=overlaps, **of_run)
+            against = self.against and self.against.of(label)
+            yield replace(self, runs={label: run}, overlaps=overlaps, against=against, **of_run)
 
     def measured_overlap(self, letters: Mapping[str, str]) -> list[Measured]:
         """What each run's folder holds of overlap, in order; the runs are called by these letters."""
@@ -124,8 +131,8 @@ class Tables:
         ]
 
 
-def compute(runs: Sequence[RunColumns]) -> Tables:
-    """All frames of a report on these runs."""
+def compute(runs: Sequence[RunColumns], devices: Sequence[str] = ()) -> Tables:
+    """All frames of a report on these runs; against the published times of these devices alone, if there are any."""
     import pandas as pd
 
     named = dict(zip(labels.of(runs), runs, strict=True))
@@ -139,15 +146,18 @@ def compute(runs: Sequence[RunColumns]) -> Tables:
             "breakdown": breakdown(run, types),
             "intensity": intensity(run),
             "ceilings": ceilings(run),
-            "reference": reference(run),
+            "reference": reference(run, devices),
             "overlap": overlap_rows.frame([overlaps[label]] if label in overlaps else []),
         }
+        if devices:
+            of_run["means"], of_run["kernels"] = against_.compute(run, devices, of_run["reference"])
         for name, frame in of_run.items():
             labelled = frame.copy(deep=False)
             labelled.insert(0, "run", pd.Series(pd.Categorical([label] * len(frame), list(named)), frame.index))
             frames.setdefault(name, []).append(labelled)
     together = {name: _together(parts) for name, parts in frames.items()}
-    return Tables(named, **together, overlaps=overlaps, alone=len(named) == 1)
+    against = Against(tuple(devices), together.pop("means"), together.pop("kernels")) if devices else None
+    return Tables(named, **together, overlaps=overlaps, against=against, alone=len(named) == 1)
 
 
 def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -258,15 +268,16 @@ def ceilings(run: RunColumns) -> pd.DataFrame:
     return frame.assign(ridge=(frame["flops"] / frame["bandwidth"] / 2).astype("float64"))
 
 
-def reference(run: RunColumns) -> pd.DataFrame:
-    """Published times of the same shapes, one row for each device that has one.
+def reference(run: RunColumns, devices: Sequence[str] = ()) -> pd.DataFrame:
+    """Published times of the same shapes, one row for each device that has one; of some devices only, if any are named.
 
     Columns: ``layer``, ``kind``, ``part``, ``nodes``, ``local_batch``, ``dtype``, ``median``, ``ci_low``, ``ci_high``,
     ``device``, ``stage``, ``published_seconds``, and ``ratio``: published over measured. Only of one rank, whose batch
     is the whole one.
     """
     ours = ["layer", "kind", "part", "nodes", "local_batch", "dtype", "median", "ci_low", "ci_high"]
-    found = matches(run.records, run.manifest.layers)
+    times = published()
+    found = matches(run.records, run.manifest.layers, times[times["device"].isin(devices)] if devices else times)
     theirs = found[["layer", "part", "nodes", "device", "stage"]].assign(published_seconds=found["time_seconds"])
     keys = ["layer", "part", "nodes"]
     records = run.records.loc[run.records["layer"].isin(theirs["layer"].unique()), ours]

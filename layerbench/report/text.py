@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from layerbench import units
-from layerbench.report import cells, describe, layouts
+from layerbench.report import against_cells, cells, describe, layouts
+from layerbench.report.against import Against
 from layerbench.report.columns import row_tuples
 from layerbench.report.tables import Run, Tables, of_run
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_LAYERS_SHOWN = 20
+"""Layers whose ratios are printed; the report's files have all."""
 
 
 def print_summary(run: Run, console: Console) -> None:
@@ -56,24 +61,50 @@ def _print(tables: Tables, console: Console, label: str) -> None:
     _print_layouts(tables, console)
     for line in [*cells.legend(tables), *_faults_in_short(tables)]:
         _say(console, line)
+    if tables.against is not None:
+        _print_against(tables, tables.against, console)
 
 
 def _print_layouts(tables: Tables, console: Console) -> None:
     """How each layer was split, where the cost model chose that."""
-    from rich.table import Table
-    from rich.text import Text
-
     head, rows = layouts.table_of(tables.manifest)
     if not rows:
         return
+    _print_table(console, head, rows)
+    _say(console, layouts.EXPLAINED)
+
+
+def _print_table(
+    console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in head:
-        table.add_column(column)
+    for index, column in enumerate(head):
+        table.add_column(column, justify="right" if index in right else "left")
     for row in rows:
         table.add_row(*(Text(cells.flat(cell)) for cell in row))
     console.print("")
     console.print(table)
-    _say(console, layouts.EXPLAINED)
+
+
+def _print_against(tables: Tables, against: Against, console: Console) -> None:
+    """The run against published devices: means by operation, and the ratios of the first layers."""
+    console.print("")
+    console.print(against_cells.TITLE, style="bold", markup=False, highlight=False, soft_wrap=True)
+    for line in against_cells.sentences(against):
+        _say(console, line)
+    if not (means := against_cells.means(against)):
+        return
+    for device, told in against_cells.specs(against):
+        _say(console, f"{device}: {'; '.join(f'{name} {value}' for name, value in told.items())}")
+    _print_table(console, against_cells.MEANS_HEAD, means, against_cells.MEANS_RIGHT)
+    head, rows = against_cells.by_layer(against, tables.reference)
+    _print_table(console, head, rows[:_LAYERS_SHOWN], right=range(2, len(head)))
+    if len(rows) > _LAYERS_SHOWN:
+        _say(console, f"{len(rows) - _LAYERS_SHOWN:,} more are in reference.csv of the report")
+    _say(console, against_cells.EXPLAINED)
 
 
 def _say(console: Console, line: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from layerbench import files, outputs
 from layerbench.errors import StoreError, UsageError
 from layerbench.processes import in_processes
+from layerbench.report import against as against_
 from layerbench.report import claims, columns, figure, frame_csv, html_extra, markdown, tables, text, twins
 from layerbench.report.columns import RunColumns
 from layerbench.report.tables import FRAMES, Tables
@@ -38,6 +39,7 @@ def report(
     console: Console | None = None,
     *,
     html: bool | None = None,
+    against: Sequence[str] = (),
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Draw and tabulate runs, all of them in one report.
@@ -52,6 +54,9 @@ def report(
         Where to print each run's summary, from the same tables; None for nowhere.
     html
         Whether to make the page ``report.html``; by default, if what it needs is installed.
+    against
+        Published devices, such as ``deepbench:V100``, whose times alone the run is set beside, with means by operation
+        and what has no match; by default, the times of all devices of the same shapes, if there are any.
     warn
         Told what was wrong with a run folder, a line at a time.
 
@@ -59,19 +64,21 @@ def report(
     -------
     list of Path
         The files that were written: the page, ``report.md``, ``figure.png`` and ``figure.svg`` (of one run), a CSV
-        file for each frame of :class:`layerbench.report.tables.Tables` that has rows, and in ``figures`` each figure
+        file for each frame of :class:`layerbench.report.tables.Tables` and
+        :class:`layerbench.report.against.Against` that has rows, and in ``figures`` each figure
         for a paper as PNG, SVG and PDF with its numbers as CSV and Markdown. There is no figure where no layer type is
         complete at any node count.
 
     Raises
     ------
     UsageError
-        If a run has no records, one is named twice, the output is a file or a run's own folder, or the page is asked
-        for and cannot be made; nothing is written then.
+        If a run has no records, one is named twice, the output is a file or a run's own folder, a published device is
+        not known, or the page is asked for and cannot be made; nothing is written then.
     StoreError
         If a run cannot be read, or a file cannot be written.
     """
     page = html_extra.wanted(html)
+    devices = against_.asked(against)
     resolved = [run.resolve() for run in runs]
     for path in resolved:
         if resolved.count(path) > 1:
@@ -82,14 +89,19 @@ def report(
         for run in loaded:
             for warning in run.warnings:
                 warn(warning)
-        return write(loaded, output, console, html=page)
+        return write(loaded, output, console, html=page, devices=devices)
 
 
 def write(
-    runs: Sequence[RunColumns], output: Path | None = None, console: Console | None = None, *, html: bool
+    runs: Sequence[RunColumns],
+    output: Path | None = None,
+    console: Console | None = None,
+    *,
+    html: bool,
+    devices: Sequence[str] = (),
 ) -> list[Path]:
-    """The same of runs that have been read."""
-    computed = tables.compute(runs)
+    """The same of runs that have been read, against published devices by their names in the data."""
+    computed = tables.compute(runs, devices)
     if console is not None:
         text.print_tables(computed, console)
     folder = _folder([run.path for run in runs], output)
@@ -151,6 +163,9 @@ class _Made:
     picture: markdown.Picture | None = None
 
 
+_AGAINST = ("reference_means", "reference_unmatched")
+"""Files of a report against published devices, besides ``reference.csv``."""
+
 _LONGEST = (PAGE, "records.csv", "overview", "reference", "samples", "roofline")
 """Tasks that are begun first, so that none waits for them at the end."""
 
@@ -158,6 +173,8 @@ _LONGEST = (PAGE, "records.csv", "overview", "reference", "samples", "roofline")
 def _tasks(computed: Tables, checked: pd.DataFrame, draft: Path, *, html: bool) -> dict[str, Callable[[], _Made]]:
     """What makes the files, in the order in which they are told. Each writes its own."""
     frames = {name: getattr(computed, name) for name in FRAMES} | {"claims": checked}
+    if computed.against is not None:
+        frames |= dict(zip(_AGAINST, (computed.against.means, computed.against.unmatched), strict=True))
     tasks: dict[str, Callable[[], _Made]] = {
         f"{name}.csv": partial(_table, draft, f"{name}.csv", frame) for name, frame in frames.items() if not frame.empty
     }
@@ -200,7 +217,7 @@ def _page(draft: Path, computed: Tables, checked: pd.DataFrame) -> _Made:
 
 def _everything(folder: Path) -> set[Path]:
     """All that a report may write into a folder."""
-    top = [PAGE, TEXT, FIGURE_PNG, FIGURE_SVG, "claims.csv", *(f"{name}.csv" for name in FRAMES)]
+    top = [PAGE, TEXT, FIGURE_PNG, FIGURE_SVG, "claims.csv", *(f"{name}.csv" for name in (*FRAMES, *_AGAINST))]
     return {
         *(folder / name for name in top),
         *(folder / FIGURES / f"{name}.{kind}" for name in twins.NAMES for kind in twin_files.KINDS),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from layerbench import units
-from layerbench.report import describe
+from layerbench.report import against_cells, describe
+from layerbench.report.cells import NOTHING
 from layerbench.report.columns import row_tuples
 from layerbench.report.marks import look
 from layerbench.report.page import palette, words
@@ -36,17 +38,17 @@ _SHAPES = 200
 
 
 def section(tables: Tables) -> Section | None:
-    """None where nothing was published of any shape."""
+    """None where nothing was published of any shape, unless it was asked for."""
     frame = _marked(tables)
     if frame.empty:
-        return None
+        return _asked(tables, Section("published", against_cells.TITLE)) if tables.against is not None else None
     pairs = list(frame.groupby(["layer", "part"], observed=True, sort=False))
     shapes = {str(number): rows for number, (_, rows) in enumerate(pairs[:_SHAPES])}
     kinds = words.kinds(tables)
     keys = [Key("swatch", f"here, {kind}", look(kind, kinds).colour) for kind in kinds if (frame["kind"] == kind).any()]
     notes = [] if len(pairs) <= _SHAPES else [f"{len(pairs) - _SHAPES:,} more shapes are in reference.csv."]
     keys += [Key(mark, mark) for mark in ("noisy", "throttled") if frame[mark].any()]
-    return Section(
+    found = Section(
         "published",
         "Published times of the same shapes",
         "By DeepBench, on one device, of the same dtype, shape and pass.",
@@ -56,6 +58,31 @@ def section(tables: Tables) -> Section | None:
         notes,
         _numbers(tables),
     )
+    return found if tables.against is None else _asked(tables, found)
+
+
+def _asked(tables: Tables, section: Section) -> Section:
+    """The section as it is where devices were asked for: with the means, and what has no published time."""
+    letters = words.letters(tables)
+    shown: list[tuple[str, Table]] = []
+    specs: dict[str, dict[str, str]] = {}
+    told = []
+    for of_run in tables.each():
+        (label,) = of_run.runs
+        against = of_run.against
+        assert against is not None
+        run = f"Run {letters[label]}: " if letters[label] else ""
+        told += [run + sentence for sentence in against_cells.sentences(against)]
+        if means := against_cells.means(against):
+            name = f"Means by operation{words.of_run(letters[label])}"
+            shown.append((name, Table(against_cells.MEANS_HEAD, means, frozenset(against_cells.MEANS_RIGHT))))
+        specs |= against_cells.specs(against)
+    if not shown:
+        return replace(section, title=against_cells.TITLE, absent=told)
+    names = list(dict.fromkeys(name for of_device in specs.values() for name in of_device))
+    rows = [[name, *(of_device.get(name, NOTHING) for of_device in specs.values())] for name in names]
+    shown.append(("As DeepBench describes them", Table(["", *specs], rows)))
+    return replace(section, title=against_cells.TITLE, lead=against_cells.EXPLAINED, absent=told, shown=shown)
 
 
 def _timed(tables: Tables) -> pd.DataFrame:

@@ -78,7 +78,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, with charts or the reason why there are none."""
+    """A heading, with charts, and the reasons why there are none or why something is missing in them."""
 
     id: str
     title: str
@@ -89,6 +89,8 @@ class Section:
     notes: Sequence[str] = ()
     numbers: Table | None = None
     absent: Sequence[str] = field(default_factory=list)
+    shown: Sequence[tuple[str, Table]] = ()
+    """Tables that stand open above the charts, by name."""
 
 
 def meta(run: int | None = None, kind: str | None = None, **more: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerbench import units
-from layerbench.report import describe
+from layerbench.report import against_cells, describe
 from layerbench.report.axes import log_axis
 from layerbench.report.columns import row_tuples
 from layerbench.report.curves import unit_of
@@ -65,6 +65,7 @@ def reference(tables: Tables) -> Twin | None:
         caption=captions.joined(
             captions.how(tables),
             "Grey: published by DeepBench, one device, same shape, pass and dtype. Bars on ours: the 95 % interval.",
+            _means(tables),
             f"Drawn are the first {len(kept)} of {groups.ngroups:,} layers' passes."
             if len(kept) < groups.ngroups
             else "",
@@ -74,6 +75,17 @@ def reference(tables: Tables) -> Twin | None:
         figure=_draw(tables, kept),
         numbers=numbers[[*names, "device", "stage", "published_seconds", "ratio"]],
     )
+
+
+def _means(tables: Tables) -> str:
+    """The means against devices that were asked for; empty where none was."""
+    told = [
+        f"{'run ' + letter + ', ' if letter else ''}{mean}"
+        for letter, _, of_run in captions.each(tables)
+        if of_run.against is not None
+        for mean in against_cells.in_short(of_run.against)
+    ]
+    return f"Published / here, geometric means over passes: {'; '.join(told)}." if told else ""
 
 
 def _alt(numbers: pd.DataFrame) -> str:
