@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from layerbench.cuda import library
 
+from layerbench.cuda import library
 from layerbench.layers import DType
 
 _STORAGE: dict[DType, np.dtype[Any]] = {
