@@ -66,8 +66,8 @@ def test_steps_that_crash_or_hang_are_told_and_the_rest_goes_on(small_suite: Pat
     kernel = tmp_path / "trouble.py"
     kernel.write_text(TROUBLE)
     out, archive = tmp_path / "out", tmp_path / "out.tar.gz"
-    small = ("--suite", small_suite, "--batch", "4", "--max-time", "0.05", "--dtypes", "fp32", "--minutes", "2.5")
-    steps = ("--steps", "environment,layers-*,peers-*,independent", "--patience", "8")
+    small = ("--suite", small_suite, "--batch", "4", "--max-time", "0.05", "--dtypes", "fp32", "--minutes", "4")
+    steps = ("--steps", "environment,layers-*,peers-*,independent", "--patience", "20")
     done = checked(out, "--kernels", kernel, "--peers", "numpy", *small, *steps, "--archive", archive)
     assert done.returncode == 0, done.stderr
     found = json.loads((out / "table.json").read_text())
@@ -76,7 +76,7 @@ def test_steps_that_crash_or_hang_are_told_and_the_rest_goes_on(small_suite: Pat
     assert list(by_name) == ["environment", "layers-fp32", "peers-fp32", "independent"]
     assert by_name["layers-fp32"]["attempts"] == 2
     assert by_name["peers-fp32"]["attempts"] == 2
-    assert by_name["peers-fp32"]["seconds"] > 8
+    assert by_name["peers-fp32"]["seconds"] > 20
 
     rows = found["figures"]["layers-fp32"]["rows"]
     of_layers = {(row["layer"], row["way"]): row for row in rows}
