@@ -55,6 +55,10 @@ CHANGED: dict[str, Any] = {
     "launcher_args": "-v",
     "seed": 1,
     "layout": "model",
+    "workspace": 2**20,
+    "cuda_graph": True,
+    "collectives": "staged",
+    "devices": 2,
 }
 
 
