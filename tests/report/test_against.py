@@ -131,14 +131,14 @@ def test_means_are_geometric_by_operation_and_by_pass() -> None:
 
 
 def test_a_kernel_that_was_published_twice_counts_once() -> None:
-    computed = compared("V100", layers=[TWICE, IMAGE])
-    both = published(TWICE, "forward", "V100")
-    assert len(both) == 2
+    computed = compared("MI25", layers=[TWICE, IMAGE])
+    both = published(TWICE, "forward", "MI25")
+    assert len(set(both)) == 2
     of_twice = computed.reference[(computed.reference["layer"] == "twice") & (computed.reference["part"] == "forward")]
     assert sorted(of_twice["published_seconds"]) == sorted(both)
-    row = means_of(computed)["V100", "conv", "forward"]
+    row = means_of(computed)["MI25", "conv", "forward"]
     own = math.sqrt(math.prod(both)) / median_of(computed, "twice", "forward")
-    other = published(IMAGE, "forward", "V100")[0] / median_of(computed, "image", "forward")
+    other = published(IMAGE, "forward", "MI25")[0] / median_of(computed, "image", "forward")
     assert (row.kernels, row.ratio) == (2, pytest.approx(math.sqrt(own * other)))
 
 
