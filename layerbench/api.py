@@ -17,7 +17,7 @@ from layerbench.device import Device
 from layerbench.errors import StoreError, UnavailableError, UsageError
 from layerbench.layers import AnyLayer, DType
 from layerbench.listener import Listener
-from layerbench.option_checks import check
+from layerbench.option_checks import MAX_SAMPLES, check, complete
 from layerbench.partition import global_batch, shares
 from layerbench.records import WORKSPACE, Cache, Collectives, Layout, LayoutOption, Manifest, Options, Record, Scaling
 from layerbench.task import share_memory
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 """Where run folders go if no output is named: a folder in the current one."""
-
-MAX_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -179,18 +177,14 @@ def run(
         raise UsageError(f"--nodes must be whole numbers, not {nodes}")
     counts = sorted(set(nodes))
     cores, threads_per_rank = plan.room(place, counts, ranks_per_node, threads_per_rank)
-    kernels = registry.resolved(kernels)
-    elsewhere = place.allocated or place.hosts
-    if not elsewhere:
-        registry.check_available(kernels)
-    placing = None if elsewhere else registry.on_devices(kernels)
-    options = Options(
+    options = complete(
+        place,
+        kernels,
         nodes=counts,
         batch=batch,
         scaling=scaling,
         layout=layout,
         dtype=dtype,
-        kernels=kernels,
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
         filter=filter,
@@ -200,16 +194,12 @@ def run(
         cache=cache,
         oversubscribe=oversubscribe,
         network=network,
-        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(place.hosts),
-        allocated=place.allocated,
         timeout=timeout,
         seed=seed,
         workspace=workspace,
         cuda_graph=cuda_graph,
         collectives=collectives,
-        devices=len(placing.devices()) if placing is not None else 0,
     )
     check(options)
     if not options.allocated:  # a job's script need not run on one of the nodes that its ranks run on

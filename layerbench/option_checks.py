@@ -2,11 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from layerbench import launch, registry
 from layerbench import network as networks
+from layerbench.allocation import Place
 from layerbench.errors import UsageError
 from layerbench.layers import DTYPES
 from layerbench.records import COLLECTIVES, LAYOUT_OPTIONS, Options
+
+MAX_SAMPLES = 10_000
+"""Of one measurement, where no other limit was asked for."""
+
+_UNASKED: dict[str, Any] = {
+    "batch": 1,
+    "scaling": "strong",
+    "filter": "",
+    "max_samples": MAX_SAMPLES,
+    "cache": "hot",
+    "network": networks.HERE,
+    "seed": 0,
+}
+"""Options that only some commands have."""
+
+
+def complete(place: Place, kernels: str, **asked: Any) -> Options:
+    """Options as they were asked for, with what follows from where ranks are started and from the kernels.
+
+    Parameters
+    ----------
+    place
+        Where ranks are started: their launcher and hosts.
+    kernels
+        As ``--kernels`` has it.
+    **asked
+        All other options that were asked for; those a command does not have may be left out.
+
+    Raises
+    ------
+    UsageError
+        If there are no such kernels, or they cannot be used on this machine and ranks run on it.
+    """
+    kernels = registry.resolved(kernels)
+    devices = 0
+    if not (place.allocated or place.hosts):
+        registry.check_available(kernels)
+        placing = registry.on_devices(kernels)
+        devices = len(placing.devices()) if placing is not None else 0
+    return Options(
+        **{
+            **_UNASKED,
+            **asked,
+            "kernels": kernels,
+            "devices": devices,
+            "launcher": place.launcher,
+            "hosts": list(place.hosts),
+            "allocated": place.allocated,
+        }
+    )
 
 
 def check(options: Options) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layerbench import allocation, launch, registry
+from layerbench import allocation, launch, option_checks, registry
 from layerbench.calibrate.probes import LAYERS
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.launch import MEND_MPI, World
 from layerbench.layers import DTYPES, DType
-from layerbench.network import HERE
 from layerbench.records import Options
 from layerbench.suite_format import did_you_mean, printable
 
 MOST = 2**31 - 1
 
 REL_ERROR = 0.01
-MAX_SAMPLES = 10_000
-"""When a measurement stops, beside its time; exchanges and layers are content with less."""
 
 
 @dataclass(frozen=True)
@@ -155,28 +152,17 @@ def request(
     asked = _dtypes(dtypes)
     place = allocation.choose(launcher, hosts)
     launch.split_arguments(launcher_args)
-    kernels = registry.resolved(kernels)
-    if not (place.allocated or place.hosts):
-        registry.check_available(kernels)
-    options = Options(
+    options = option_checks.complete(
+        place,
+        kernels,
         nodes=[1],
-        batch=1,
-        scaling="strong",
         dtype="fp32",
-        kernels=kernels,
         threads_per_rank=threads_per_rank,
         ranks_per_node=ranks_per_node,
-        filter="",
         rel_error=REL_ERROR,
         max_time=max_time,
-        max_samples=MAX_SAMPLES,
-        cache="hot",
         oversubscribe=oversubscribe,
-        network=HERE,
-        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(place.hosts),
-        allocated=place.allocated,
         timeout=timeout,
         seed=seed,
     )

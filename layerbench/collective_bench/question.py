@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from layerbench import allocation, option_checks, plan, registry
+from layerbench import allocation, option_checks, plan
 from layerbench.collective_bench import sizes as parsing
 from layerbench.collective_bench.pattern import STORED
 from layerbench.collective_records import CollectiveTask
@@ -13,7 +13,6 @@ from layerbench.device import Host
 from layerbench.errors import UnavailableError, UsageError
 from layerbench.launch import MEND_MPI
 from layerbench.layers import DType
-from layerbench.network import HERE
 from layerbench.plan import Count
 from layerbench.records import COLLECTIVE_OPERATIONS, COLLECTIVES, Collective, Collectives, Options
 from layerbench.suite_format import did_you_mean, printable
@@ -87,36 +86,22 @@ def asked(
     place = allocation.choose(launcher, hosts)
     counts = plan.parse_nodes(nodes)
     cores, threads = plan.room(place, counts, ranks_per_node, threads_per_rank)
-    kernels = registry.resolved(kernels)
-    elsewhere = bool(place.allocated or place.hosts)
-    if not elsewhere:
-        registry.check_available(kernels)
-    placing = None if elsewhere else registry.on_devices(kernels)
-    options = Options(
+    options = option_checks.complete(
+        place,
+        kernels,
         nodes=counts,
-        batch=1,
-        scaling="strong",
         dtype=dtype,
-        kernels=kernels,
         threads_per_rank=threads,
         ranks_per_node=ranks_per_node,
-        filter="",
         rel_error=rel_error,
         max_time=max_time,
         max_samples=MAX_SAMPLES,
-        cache="hot",
         oversubscribe=oversubscribe,
-        network=HERE,
-        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(place.hosts),
-        allocated=place.allocated,
         timeout=timeout,
-        seed=0,
-        devices=len(placing.devices()) if placing is not None else 0,
     )
     option_checks.check(options)
-    if not elsewhere and placing is None:
+    if not (place.allocated or place.hosts or options.devices):
         methods = _of_host(methods)
         _check_adds(operations, dtype)
     task = CollectiveTask(operations=operations, methods=methods, sizes=bytes_)

@@ -28,8 +28,6 @@ from layerbench.suite_format import did_you_mean, printable, shown
 RATIOS = (0.1, 0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.67, 2.5, 4.0, 10.0)
 """Of transfer to computation: 1.6 can be reached from 0.6 to 1.67."""
 
-MAX_SAMPLES = 10_000
-
 MOST_DEPTH = 1024
 MOST_WORKERS = 1024
 
@@ -109,35 +107,25 @@ def asked(
     layers = suites.select(loaded, filter_)
     place = allocation.choose(launcher, hosts)
     counts = plan.parse_nodes(nodes)
-    kernels = registry.resolved(kernels)
-    elsewhere = place.allocated or place.hosts
-    if not elsewhere:
-        registry.check_available(kernels)
-    placing = None if elsewhere else registry.on_devices(kernels)
     spare = _spare(spare_cores, place, ranks_per_node)
     cores, threads = _room(place, counts, ranks_per_node, threads_per_rank, spare)
-    options = Options(
+    options = option_checks.complete(
+        place,
+        kernels,
         nodes=counts,
         batch=loaded.batch if batch is None else batch,
         scaling=scaling,
         dtype=dtype,
-        kernels=kernels,
         threads_per_rank=threads,
         ranks_per_node=ranks_per_node,
         filter=filter_,
         rel_error=rel_error,
         max_time=max_time,
-        max_samples=MAX_SAMPLES,
-        cache="hot",
         oversubscribe=oversubscribe,
         network=network,
-        launcher=place.launcher,
         launcher_args=launcher_args,
-        hosts=list(place.hosts),
-        allocated=place.allocated,
         timeout=timeout,
         seed=seed,
-        devices=len(placing.devices()) if placing is not None else 0,
     )
     option_checks.check(options)
     of_whole = {"--depth": (depth, MOST_DEPTH), "--workers": (1 if workers is None else workers, MOST_WORKERS)}
