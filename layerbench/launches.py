@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,12 @@ def found_by_ranks(
         return msgspec.json.decode(findings_path(assignment).read_bytes(), type=Findings)
     except (OSError, msgspec.DecodeError) as error:
         raise MeasurementError("the ranks ended without a word on what they found") from error
+
+
+def launch_folder(purpose: Purpose, options: Options, beside: Path) -> AbstractContextManager[str]:
+    """A folder for what ranks are told and find, gone in the end; beside another that all hosts share, if need be."""
+    shared = beside.resolve() if options.machines else None
+    return tempfile.TemporaryDirectory(prefix=f".layerbench-{purpose}-", dir=shared)
 
 
 def _told(ending: Ending) -> str:

@@ -26,6 +26,11 @@ class Count:
     world: World
     oversubscribed: bool = False
 
+    @property
+    def words(self) -> str:
+        """``1 node``, ``2 nodes``."""
+        return f"{self.nodes} {'node' if self.nodes == 1 else 'nodes'}"
+
 
 def parse_nodes(text: str) -> list[int]:
     """Node counts of ``--nodes``: whole numbers of at least 1 separated by commas, sorted, each once.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from layerbench.collective_bench import journal
 from layerbench.collective_bench.question import Question
 from layerbench.collective_records import COLLECTIVES_JSON, Measured, Row
 from layerbench.errors import LayerbenchError
-from layerbench.launches import found_by_ranks
+from layerbench.launches import found_by_ranks, launch_folder
 from layerbench.plan import Count
 from layerbench.records import Launch
 from layerbench.suite_format import printable
@@ -66,15 +64,15 @@ class Benchmark:
         """
         found = self._blank()
         first: LayerbenchError | None = None
-        with self._launch_folder() as name:
+        with launch_folder("collectives", self.question.options, self.folder) as name:
             for count in self.question.counts:
-                self.stage(f"{_counted(count)}, {count.ranks} ranks")
+                self.stage(f"{count.words}, {count.ranks} ranks")
                 folder = Path(name) / f"nodes-{count.nodes}"
                 folder.mkdir()
                 found, error = self._launch(found, count, folder)
                 if error is not None:
                     first = first or error
-                    self.failures.append(f"{_counted(count)}: {' '.join(str(error).split())}")
+                    self.failures.append(f"{count.words}: {' '.join(str(error).split())}")
         if first is not None and not found.rows:
             raise first
         return found
@@ -91,11 +89,6 @@ class Benchmark:
             notes=list(self.question.notes),
             environment=environment.capture(),
         )
-
-    def _launch_folder(self) -> contextlib.AbstractContextManager[str]:
-        """For what ranks are told, and their rows; where other hosts see it too if they share the folder of results."""
-        beside = self.folder.resolve() if self.question.options.machines else None
-        return tempfile.TemporaryDirectory(prefix=".layerbench-collectives-", dir=beside)
 
     def _launch(self, before: Measured, count: Count, folder: Path) -> tuple[Measured, LayerbenchError | None]:
         """Measure a node count, and keep what is known of it from time to time, and in the end whatever that is."""
@@ -162,7 +155,3 @@ def _place(found: Findings | None) -> dict[str, object]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _counted(count: Count) -> str:
-    return f"{count.nodes} {'node' if count.nodes == 1 else 'nodes'}"

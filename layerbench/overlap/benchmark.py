@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from layerbench import environment, plan
 from layerbench import network as networks
 from layerbench.errors import LayerbenchError, StoreError
 from layerbench.launch import World
-from layerbench.launches import found_by_ranks
+from layerbench.launches import found_by_ranks, launch_folder
 from layerbench.overlap.question import Question
 from layerbench.overlap_records import OVERLAP, Overlap, Overlapped
 from layerbench.plan import Count
@@ -62,15 +61,15 @@ class Benchmark:
         planned = plan.counts(question.placed, question.cores)
         found = self._blank()
         first: LayerbenchError | None = None
-        with self._launch_folder() as folder:
+        with launch_folder("overlap", self.question.options, self.folder) as folder:
             network = self._network(planned, folder)
             for count in planned:
-                self.stage(f"{_counted(count)}: {'emulated' if count.placement == 'emulated' else 'measured'}")
+                self.stage(f"{count.words}: {'emulated' if count.placement == 'emulated' else 'measured'}")
                 try:
                     more = self._launch(count, network, [], folder)
                 except LayerbenchError as error:
                     first = first or error
-                    self.failures.append(f"{_counted(count)}: {' '.join(str(error).split())}")
+                    self.failures.append(f"{count.words}: {' '.join(str(error).split())}")
                     continue
                 # Outside: what cannot be written ends all, as nothing that is measured later would be kept either.
                 found = self._kept(_joined(found, more))
@@ -105,11 +104,6 @@ class Benchmark:
             bucket_bytes=task.bucket_bytes,
             environment=environment.capture(),
         )
-
-    def _launch_folder(self) -> contextlib.AbstractContextManager[str]:
-        """For what ranks are told; where other hosts see it too if they share the folder of results."""
-        beside = self.folder.resolve() if self.question.options.machines else None
-        return tempfile.TemporaryDirectory(prefix=".layerbench-overlap-", dir=beside)
 
     def _network(self, planned: list[Count], folder: str) -> Network | None:
         options = self.question.options
@@ -159,10 +153,6 @@ class Benchmark:
             with contextlib.suppress(OSError):
                 beside.unlink()
         return found
-
-
-def _counted(count: Count) -> str:
-    return f"{count.nodes} {'node' if count.nodes == 1 else 'nodes'}"
 
 
 def _joined(found: Overlap, more: Overlapped) -> Overlap:

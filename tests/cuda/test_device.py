@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,18 +15,7 @@ from layerbench.cuda import device as devices
 from layerbench.cuda.device import CudaDevice
 from layerbench.device import Run
 from layerbench.errors import OutOfMemoryError
-from tests.cuda.simulation import Simulation, forget, real_device, simulated
-
-
-@pytest.fixture
-def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
-    yield simulated(monkeypatch)
-    forget()
-
-
-@pytest.fixture
-def device(sim: Simulation) -> CudaDevice:
-    return devices.current()
+from tests.cuda.simulation import Simulation, real_device
 
 
 def microseconds(*values: float) -> object:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from layerbench.cuda import device as devices
 from layerbench.cuda import graphs, library
 from layerbench.cuda.device import CudaDevice
 from layerbench.cuda.graphs import Graphs
 from layerbench.errors import MeasurementError
 from tests.cuda.simulated_kernels import Op
-from tests.cuda.simulation import Simulation, forget, simulated
-
-
-@pytest.fixture
-def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
-    yield simulated(monkeypatch)
-    forget()
-
-
-@pytest.fixture
-def device(sim: Simulation) -> CudaDevice:
-    return devices.current()
+from tests.cuda.simulation import Simulation
 
 
 def named(sim: Simulation, name: str, nanoseconds: float, order: list[str]) -> Callable[[], None]:

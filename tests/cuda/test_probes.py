@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from layerbench.cuda import device as devices
 from layerbench.cuda import probes
 from layerbench.cuda.device import CudaDevice
 from layerbench.errors import OutOfMemoryError
-from tests.cuda.simulation import Simulation, forget, real_device, simulated
-
-
-@pytest.fixture
-def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
-    yield simulated(monkeypatch)
-    forget()
-
-
-@pytest.fixture
-def device(sim: Simulation) -> CudaDevice:
-    return devices.current()
+from tests.cuda.simulation import Simulation, real_device
 
 
 def test_bandwidth_is_of_the_triad_and_of_reading(device: CudaDevice) -> None:

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from layerbench.cuda import device as devices
 from layerbench.cuda.device import CudaDevice
 from tests.cuda.simulated_kernels import Op
-from tests.cuda.simulation import Simulation, forget, simulated
-
-
-@pytest.fixture
-def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
-    yield simulated(monkeypatch)
-    forget()
-
-
-@pytest.fixture
-def device(sim: Simulation) -> CudaDevice:
-    return devices.current()
+from tests.cuda.simulation import Simulation
 
 
 def test_what_other_streams_do_is_not_waited_for(sim: Simulation, device: CudaDevice) -> None:
