@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def measure(task: Task, asked: CollectiveTask, ranks: Ranks, folder: Path, progr
         for size in sorted({exchanged_bytes(operation, size, ranks.size, itemsize) for size in asked.sizes}):
             for method, through in connected.items():
                 row = _row(launch, operation, size, method, through)
-                agreed(ranks, lambda row=row: _append(folder, row, ranks))  # type: ignore[misc]
+                agreed(ranks, partial(_append, folder, row, ranks))
     return Collected(notes=notes)
 
 
@@ -112,7 +113,7 @@ def _connected(launch: _Launch, methods: Sequence[Collectives]) -> tuple[dict[Co
     for method in methods:
         launch.progress(f"connecting the ranks: {method}")
         try:
-            found[method] = agreed(launch.ranks, lambda m=method: launch.device.connect(launch.ranks, m, dtype))  # type: ignore[misc]
+            found[method] = agreed(launch.ranks, partial(launch.device.connect, launch.ranks, method, dtype))
         except LayerbenchError as error:
             reason = reason or error
             notes.append(f"{launch.ranks.size} ranks: {' '.join(str(error).split())}")

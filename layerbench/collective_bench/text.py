@@ -33,11 +33,11 @@ def print_measured(measured: Measured, console: Console) -> None:
 
 def grouped(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of one operation, node count and library together, by size; in the order in which they first came."""
-    found: dict[tuple[str, int, str], list[Row]] = {}
+    found: dict[tuple[Collective, int, str], list[Row]] = {}
     for row in rows:
         found.setdefault((row.operation, row.nodes, row.collectives), []).append(row)
     by_operation = list(dict.fromkeys(row.operation for row in rows))
-    ordered = sorted(found, key=lambda key: by_operation.index(key[0]))  # type: ignore[arg-type]  # a Collective
+    ordered = sorted(found, key=lambda key: by_operation.index(key[0]))
     return [sorted(found[key], key=lambda row: row.bytes) for key in ordered]
 
 
