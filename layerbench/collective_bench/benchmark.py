@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from layerbench.assignment import Findings
 from layerbench.collective_bench import journal
 from layerbench.collective_bench.question import Question
 from layerbench.collective_records import COLLECTIVES_JSON, Measured, Row
-from layerbench.errors import LayerbenchError
+from layerbench.errors import LayerbenchError, MeasurementError
 from layerbench.launches import found_by_ranks, launch_folder
 from layerbench.plan import Count
 from layerbench.records import Launch
@@ -126,8 +126,8 @@ class Benchmark:
             )
             outcome = DONE
         except LayerbenchError as failure:
-            error = failure
-            outcome = printable(" ".join(str(failure).split()))
+            error = failure if journal.size(folder) else _on_hosts(failure, count.world.hosts)
+            outcome = printable(" ".join(str(error).split()))
         finally:
             ended = msgspec.structs.replace(launch, end=_now(), outcome=outcome, **_place(findings))
             told = findings.collectives.notes if findings is not None and findings.collectives is not None else []
@@ -144,6 +144,15 @@ class Benchmark:
         if found.rows:
             files.replace(self.folder / COLLECTIVES_JSON, msgspec.json.format(msgspec.json.encode(found), indent=1))
         return found
+
+
+def _on_hosts(failure: LayerbenchError, hosts: Sequence[str]) -> LayerbenchError:
+    """Why ranks that measured nothing failed, with their hosts: the launcher may not name them."""
+    if not hosts or not isinstance(failure, MeasurementError):
+        return failure
+    return type(failure)(
+        f"{failure}; the hosts were {', '.join(hosts)}: see that each is reached by that name, as by `ssh {hosts[0]}`"
+    )
 
 
 def _place(found: Findings | None) -> dict[str, object]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,13 +27,14 @@ STORED_DTYPES = ("fp64", "fp32", "bf16", "fp16")
     "--op",
     default="all-reduce",
     show_default=True,
-    help="all-reduce, all-gather, reduce-scatter, broadcast, all-to-all, several with commas, or all.",
+    help="all-reduce, all-gather, reduce-scatter, broadcast, all-to-all, several with commas, or all of them: all.",
 )
 @click.option(
     "--sizes",
     default="4B..1GB",
     show_default=True,
-    help="Sizes with commas, such as 4KiB,1MB; a range doubles its first size until its last one.",
+    help="Sizes with commas, such as 1000,4KiB,1MB (k is 1000, Ki 1024), or FIRST..LAST: FIRST doubled until LAST, and "
+    "LAST itself.",
 )
 @click.option("--nodes", required=True, help="Node counts, such as 2,4,8.")
 @click.option("--dtype", type=click.Choice(STORED_DTYPES), default="fp32", show_default=True)
@@ -60,7 +64,7 @@ def collectives_command(output: str | None, quiet: bool, **asked: Any) -> None:
 
     Prints time, algbw and busbw as nccl-tests defines them, of results that every rank has checked. A size is that of
     the vector of a rank for all-reduce and broadcast, and of the whole, a block of which each rank has, for all-gather,
-    reduce-scatter and all-to-all; it is rounded up to equal blocks.
+    reduce-scatter and all-to-all; it is rounded up to whole elements and to equal blocks.
 
     Exit codes: 0 all ok, 1 some results were wrong or node counts failed, 2 wrong use, 3 nothing could run.
     """
@@ -71,7 +75,8 @@ def collectives_command(output: str | None, quiet: bool, **asked: Any) -> None:
     question = questions.asked(**asked)
     with write.output_folder(output) as folder:
         kept = f"what was measured is in {folder}, if there was anything"
-        with signals_raise(kept), staged(quiet) as (stage, progress):
+        # Within the first: a second signal does not break off what is done after the first one.
+        with signals_raise(kept), _drawn_if_stopped(folder), staged(quiet) as (stage, progress):
             if question.told:
                 stage(question.told)
             benchmark = Benchmark(question, folder, shlex.join(["layerbench", *sys.argv[1:]]), stage, progress)
@@ -93,3 +98,29 @@ def collectives_command(output: str | None, quiet: bool, **asked: Any) -> None:
         sys.exit(NOTHING_RAN)
     if benchmark.failures or wrong:
         sys.exit(SOME_FAILED)
+
+
+@contextlib.contextmanager
+def _drawn_if_stopped(folder: Path) -> Iterator[None]:
+    """Write the table and the figure also of what was measured before a signal, and say how much that is."""
+    from layerbench.collective_bench import write
+    from layerbench.collective_records import COLLECTIVES_JSON, read
+    from layerbench.errors import LayerbenchError
+
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        path = folder / COLLECTIVES_JSON
+        told = "nothing had been measured yet"
+        try:
+            if path.exists():
+                found = read(path)
+                names = ", ".join(each.name for each in write.drawn(found, folder))
+                rows = len(found.rows)
+                told = f"{rows} {'row was' if rows == 1 else 'rows were'} measured, and {names} written"
+        except LayerbenchError as error:
+            told = f"{error}"
+        click.echo(f"layerbench: {told}", err=True)
+        raise

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from layerbench import units
-from layerbench.collective_bench import text
+from layerbench.collective_bench import sizes, text
 from layerbench.collective_bench.formulas import busbw
 from layerbench.collective_records import Measured, Row
-from layerbench.records import COLLECTIVES, Collective
+from layerbench.records import COLLECTIVES
 from layerbench.report import captions, marks, style
 from layerbench.report.axes import log_axis
 from layerbench.report.marks import BLUE, GREEN, INK, ORANGE, OVERVIEW, PURPLE, SKY, VERMILION
@@ -20,6 +21,15 @@ DPI = 160
 
 _PANEL = 3.5
 """Inches of a panel's height, its title and axis included."""
+
+_PANEL_INSIDE = 2.6
+"""Inches of it that the axis has, about."""
+
+_PAD = 1.5
+"""Factor by which the axis goes beyond what is drawn."""
+
+Span: TypeAlias = tuple[float, float]
+"""The lowest and the highest bus bandwidth that any interval of the figure reaches."""
 
 _HEAD_CHARACTERS, _FOOT_CHARACTERS = 130, 155
 
@@ -34,12 +44,8 @@ _LINES: dict[str, tuple[str, Any]] = {
 }
 """Marker and dashes of a library where there are several; one alone is drawn like ``auto``."""
 
-_BAND = 0.18
-
 _TICK_STEPS = (2, 4, 8, 16, 32, 64, 1024)
 """Factors between two sizes that are named on the axis; the first that leaves room is taken."""
-
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def can_draw(measured: Measured) -> bool:
@@ -53,8 +59,8 @@ def draw(measured: Measured) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        Of each operation the bus bandwidth against size, log-log, with the 95 % interval of the median as a band; what
-        is noisy has a ring.
+        Of each operation the bus bandwidth against size, log-log, with a bar for the 95 % interval of the median where
+        the marker does not hide it; what is noisy has a ring.
     """
     with style.styled(style.OVERVIEW):
         return _draw([row for row in measured.rows if row.samples])
@@ -69,10 +75,12 @@ def _draw(rows: Sequence[Row]) -> Any:
     from matplotlib.figure import Figure
 
     operations = list(dict.fromkeys(row.operation for row in rows))
+    rates = [rate for row in rows for rate in _rates(row)]
+    span = min(rates), max(rates)
     columns = 1 if len(operations) == 1 else 2
     lines = -(-len(operations) // columns)
     settings = textwrap.wrap(" · ".join(_settings(rows)), _HEAD_CHARACTERS)
-    notes = textwrap.wrap(" ".join(_notes(rows)), _FOOT_CHARACTERS)
+    notes = textwrap.wrap(" ".join(_notes(rows, span)), _FOOT_CHARACTERS)
     top, bottom = captions.LINE * (len(settings) + 2.1), captions.LINE * (len(notes) + 2.4)
     height = top + bottom + _PANEL * lines + (0.8 if columns == 1 else 0.0)
     figure: Any = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
@@ -81,7 +89,7 @@ def _draw(rows: Sequence[Row]) -> Any:
     )
     panels = figure.subplots(lines, columns, squeeze=False)
     for panel, operation in zip(panels.flat, operations, strict=False):
-        _panel(panel, operation, [row for row in rows if row.operation == operation], rows, WIDTH / columns)
+        _panel(panel, [row for row in rows if row.operation == operation], rows, span, WIDTH / columns)
     for panel in list(panels.flat)[len(operations) :]:
         panel.remove()
     captions.write(figure, _title(rows), settings, notes)
@@ -102,10 +110,12 @@ def _settings(rows: Sequence[Row]) -> list[str]:
     return [rows[0].dtype, f"memory of the {' and of the '.join(where)}", *libraries]
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Row], span: Span) -> list[str]:
+    intervals = "95 % confidence intervals of the median, each sample the maximum over ranks"
+    seen = any(_has_bar(row, span) for row in rows)
     said = [
-        "Bands: 95 % confidence intervals of the median, each sample the maximum over ranks. Sizes: of all-reduce and "
-        "broadcast the vector of a rank, of others the whole, of which each rank has a block."
+        f"Bars: {intervals}; none where the marker hides it." if seen else f"Hidden by the markers: {intervals}.",
+        "Sizes: of all-reduce and broadcast the vector of a rank, of others the whole, of which each rank has a block.",
     ]
     if any(row.noisy for row in rows):
         said.append("Noisy: the interval did not become as narrow as asked for.")
@@ -114,29 +124,34 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def _panel(axes: Any, operation: Collective, rows: Sequence[Row], every: Sequence[Row], inches: float) -> None:
+def _panel(axes: Any, rows: Sequence[Row], every: Sequence[Row], span: Span, inches: float) -> None:
     from matplotlib.ticker import FuncFormatter
 
     # The same axes in all panels: operations are compared by their bus bandwidth.
-    rates = [rate for row in every for rate in _rates(row)]
     for series in text.grouped(rows):
-        _series(axes, series, every)
-    log_axis(axes.yaxis, (min(rates), max(rates)), most=7)
+        _series(axes, series, every, span)
+    log_axis(axes.yaxis, span, pad=_PAD, most=7)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.rate(value, "B/s")))
     _size_axis(axes, [row.bytes for row in every], inches)
-    axes.set_title(f"{text.named(operation)}, {text.placed(rows[0])}")
+    axes.set_title(f"{text.named(rows[0].operation)}, {text.placed(rows[0])}")
     axes.set_ylabel("busbw")
 
 
-def _series(axes: Any, rows: Sequence[Row], every: Sequence[Row]) -> None:
+def _series(axes: Any, rows: Sequence[Row], every: Sequence[Row], span: Span) -> None:
     colour, marker, dash = _look(rows[0], every)
-    sizes = [row.bytes for row in rows]
-    low, middle, high = zip(*map(_rates, rows), strict=True)
+    bytes_ = [row.bytes for row in rows]
+    middle = [_rates(row)[1] for row in rows]
     gid = f"{rows[0].operation}:{rows[0].ranks}:{rows[0].collectives}"
-    axes.fill_between(sizes, low, high, color=colour, alpha=_BAND, linewidth=0, zorder=1, gid=f"{gid}:band")
-    axes.plot(sizes, middle, color=colour, linestyle=dash, linewidth=OVERVIEW.line, zorder=2)
+    for row in rows:
+        if _has_bar(row, span):
+            low, at, high = _rates(row)
+            ends = [[at - low], [high - at]]
+            axes.errorbar(
+                row.bytes, at, ends, fmt="none", ecolor=colour, elinewidth=OVERVIEW.bar, capsize=OVERVIEW.cap, zorder=1
+            )
+    axes.plot(bytes_, middle, color=colour, linestyle=dash, linewidth=OVERVIEW.line, zorder=2)
     axes.plot(
-        sizes,
+        bytes_,
         middle,
         marker,
         color=colour,
@@ -146,7 +161,7 @@ def _series(axes: Any, rows: Sequence[Row], every: Sequence[Row]) -> None:
         zorder=3,
         gid=gid,
     )
-    noisy = [(size, rate) for row, size, rate in zip(rows, sizes, middle, strict=True) if row.noisy]
+    noisy = [(size, rate) for row, size, rate in zip(rows, bytes_, middle, strict=True) if row.noisy]
     if noisy:
         axes.plot(*zip(*noisy, strict=True), **_ring(), zorder=1.5)
 
@@ -168,6 +183,13 @@ def _rates(row: Row) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def _has_bar(row: Row, span: Span) -> bool:
+    """Whether an interval reaches out of its marker, on an axis of this span."""
+    low, middle, high = _rates(row)
+    points = 72 * _PANEL_INSIDE / math.log(_PAD**2 * span[1] / span[0])
+    return points * max(math.log(middle / low), math.log(high / middle)) > _MARKER / 2
+
+
 def _look(row: Row, rows: Sequence[Row]) -> tuple[str, str, Any]:
     """Colour, marker and dashes of a line among all of the figure."""
     counts = sorted({(each.nodes, each.ranks) for each in rows})
@@ -176,9 +198,9 @@ def _look(row: Row, rows: Sequence[Row]) -> tuple[str, str, Any]:
     return colour, *_LINES[row.collectives if several else "auto"]
 
 
-def _size_axis(axes: Any, sizes: Sequence[int], inches: float) -> None:
+def _size_axis(axes: Any, exchanged: Sequence[int], inches: float) -> None:
     """Set the x axis to sizes, of which as many are named as have room."""
-    low, high = min(sizes), max(sizes)
+    low, high = min(exchanged), max(exchanged)
     room = max(2.0, (high / low) ** 0.02) ** 0.7
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / room, high * room)
@@ -188,14 +210,9 @@ def _size_axis(axes: Any, sizes: Sequence[int], inches: float) -> None:
         if len(named) <= (inches - 0.9) / 0.62:
             break
     named = named or [low]
-    axes.set_xticks(named, [_binary(size) for size in named])
+    axes.set_xticks(named, [sizes.shown(size) for size in named])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("size")
-
-
-def _binary(size: int) -> str:
-    power = min(len(_BINARY) - 1, (size.bit_length() - 1) // 10)
-    return f"{size / 1024**power:.3g} {_BINARY[power]}"
 
 
 def _key(figure: Any, rows: Sequence[Row], y: float) -> None:

@@ -15,6 +15,7 @@ from layerbench.collective_bench import exchanges, journal
 from layerbench.collective_bench.exchanges import Exchange
 from layerbench.collective_bench.formulas import IN_PLACE, exchanged_bytes
 from layerbench.collective_bench.pattern import STORED
+from layerbench.collective_bench.sizes import shown
 from layerbench.collective_bench.timing import sampled
 from layerbench.collective_records import Collected, CollectiveTask, Row
 from layerbench.collectives import Ranks, agreed
@@ -25,7 +26,6 @@ from layerbench.pinning import seat
 from layerbench.records import Collective, Collectives, Status
 from layerbench.sampling import Rule, converged
 from layerbench.task import Task
-from layerbench.units import size as sized
 
 COPIES = 2
 """Of its buffers, that an exchange may need: a library has some of its own."""
@@ -124,7 +124,7 @@ def _connected(launch: _Launch, methods: Sequence[Collectives]) -> tuple[dict[Co
 
 def _row(launch: _Launch, operation: Collective, size: int, method: Collectives, ranks: Ranks) -> Row:
     """One row; its values count on rank 0."""
-    what = f"{operation.replace('_', '-')} of {sized(size)} over {ranks.size} ranks ({method})"
+    what = f"{operation.replace('_', '-')} of {shown(size)} over {ranks.size} ranks ({method})"
     launch.progress(what)
     known: dict[str, Any] = {
         "operation": operation,
@@ -179,7 +179,7 @@ def _see_that_it_fits(launch: _Launch, operation: Collective, size: int) -> None
     free = available_memory_bytes() // launch.sharing if on_host else launch.device.free_memory()
     least = min(launch.ranks.all_gather(free))
     if needed > least:
-        raise OutOfMemoryError(f"a rank needs about {sized(needed)} of memory and has {sized(least)}")
+        raise OutOfMemoryError(f"a rank needs about {shown(needed)} of memory and has {shown(least)}")
 
 
 def _check(launch: _Launch, exchange: Exchange) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
 
 from layerbench import allocation, option_checks, plan
 from layerbench.collective_bench import sizes as parsing
@@ -23,6 +26,9 @@ MAX_SAMPLES = 2_000
 ADDED: tuple[Collective, ...] = ("all_reduce", "reduce_scatter")
 """Operations that add up, which MPI cannot in half precision."""
 
+MOST_HOSTS = 8
+"""Names that an error has at most."""
+
 Word = TypeVar("Word", bound=str)
 
 
@@ -39,7 +45,7 @@ class Question:
     counts
         Node counts, all of which run.
     notes
-        Why what was asked for is left out, a sentence each.
+        Why what was asked for is left out or becomes something else, a sentence each.
     told
         How it was found where ranks are started; empty if that was as asked for.
     """
@@ -83,6 +89,11 @@ def asked(
     bytes_ = parsing.parse(sizes)
     if dtype not in STORED:
         raise UsageError(f"--dtype {dtype}: expected what memory holds and ranks add up: {', '.join(STORED)}")
+    if launcher == "none":
+        raise UsageError(
+            "--launcher none: an exchange needs several ranks and a launcher that starts them; use --launcher mpiexec "
+            "or leave it out"
+        )
     place = allocation.choose(launcher, hosts)
     counts = plan.parse_nodes(nodes)
     cores, threads = plan.room(place, counts, ranks_per_node, threads_per_rank)
@@ -106,13 +117,18 @@ def asked(
         _check_adds(operations, dtype)
     task = CollectiveTask(operations=operations, methods=methods, sizes=bytes_)
     runs, notes = _counts(options, cores)
-    return Question(options, task, runs, notes, place.told)
+    ranks = [count.ranks for count in runs]
+    rounding = parsing.rounding(operations, bytes_, ranks, np.dtype(STORED[dtype]).itemsize)
+    return Question(options, task, runs, (*notes, *rounding), place.told)
 
 
 def _operations(text: str) -> list[Collective]:
     """Operations separated by commas, written with hyphens, or ``all``."""
-    if text.strip() == "all":
+    words = {word.strip() for word in text.split(",")}
+    if words == {"all"}:
         return list(COLLECTIVE_OPERATIONS)
+    if "all" in words:
+        raise UsageError(f"--op {printable(text)!r}: all stands alone, as it is every operation; leave out the others")
     known = {operation.replace("_", "-"): operation for operation in COLLECTIVE_OPERATIONS}
     return [known[word] for word in _words("--op", text, (*known,), "all")]
 
@@ -173,11 +189,13 @@ def _counts(options: Options, cores: int) -> tuple[tuple[Count, ...], tuple[str,
 def _too_many(options: Options, count: Count, cores: int) -> str:
     """Why a count cannot run."""
     if options.machines:
-        nodes = "node" if options.machines == 1 else "nodes"
-        return (
-            f"--nodes {count.nodes}: there are {options.machines} {nodes}, and an exchange cannot be emulated; give at "
-            f"most {options.machines}"
-        )
+        there = "there is 1 node" if options.machines == 1 else f"there are {options.machines} nodes"
+        named = f" ({_listed(options.hosts)})" if options.hosts else ""
+        more = "name more with --hosts, or give" if options.hosts else "give"
+        least = f"at most {options.machines}"
+        if options.machines == 1:
+            least = "--nodes 1" if options.ranks_per_node > 1 else "--nodes 1 with --ranks-per-node 2 or more"
+        return f"--nodes {count.nodes}: {there}{named}, and an exchange cannot be emulated; {more} {least}"
     slots = cores // options.threads_per_rank
     what = f"{cores} {'core' if cores == 1 else 'cores'}, {options.threads_per_rank} to a rank"
     if options.devices and options.devices < slots:
@@ -186,3 +204,9 @@ def _too_many(options: Options, count: Count, cores: int) -> str:
         f"--nodes {count.nodes}: {count.ranks} ranks do not fit {what}, and an exchange cannot be emulated; give "
         "fewer, or --oversubscribe"
     )
+
+
+def _listed(hosts: Sequence[str]) -> str:
+    """Names of hosts, the first of very many."""
+    shown = hosts if len(hosts) <= MOST_HOSTS else [*hosts[: MOST_HOSTS - 1], f"and {len(hosts) - MOST_HOSTS + 1} more"]
+    return printable(", ".join(shown))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from layerbench import units
+from layerbench.collective_bench import sizes
 from layerbench.collective_bench.formulas import SIZE_OF, algbw, busbw
 from layerbench.collective_records import COLLECTIVES_JSON, Measured, Row
 from layerbench.console import plain_table, print_table, say
@@ -42,7 +43,7 @@ def grouped(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def named(operation: Collective) -> str:
-    """An operation in words."""
+    """An operation as ``--op`` has it."""
     return operation.replace("_", "-")
 
 
@@ -79,7 +80,7 @@ def legend(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    size = units.size(row.bytes)
+    size = sizes.shown(row.bytes)
     if not row.samples:
         return [size, "-", "-", "-", "-", "-", f"{row.status}: {row.reason}"]
     times = row.seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from layerbench import files
-from layerbench.collective_bench import figure
+from layerbench.collective_bench import figure, text
 from layerbench.collective_bench.formulas import algbw, busbw
 from layerbench.collective_records import COLLECTIVES_JSON, Measured, Row
 from layerbench.errors import StoreError, UsageError
@@ -28,7 +28,7 @@ COLUMNS = (
     "low", "high", "ci_method", "quickest_rank_seconds", "algbw", "busbw", "samples", "inner", "noisy",
     "oversubscribed", "status", "reason",
 )  # fmt: skip
-"""Of the table: a row for each row, with seconds and bytes a second; what failed has none."""
+"""Of the table: a row for each row, seconds and bytes a second; what failed has none. Operations as in ``--op``."""
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def output_folder(asked: str | None) -> Iterator[Path]:
     if asked is not None and not asked.strip():
         raise UsageError("--output must name a folder, and is empty")
     output = _new() if asked is None else Path(asked)
-    check_folder(output, what="collectives")
+    check_folder(output, what="benchmark")
     told = printable(str(output))
     try:
         made = [folder for folder in (output, *output.parents) if not folder.exists()]
@@ -120,6 +120,7 @@ def _derived(row: Row) -> dict[str, Any]:
     kept = {name: getattr(row, name) for name in COLUMNS if name in row.__struct_fields__ and name != "samples"}
     return {
         **kept,
+        "operation": text.named(row.operation),
         "seconds": times.median,
         "low": times.low,
         "high": times.high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ from layerbench.collective_bench import benchmark as benchmarks
 from layerbench.collective_bench import journal, write
 from layerbench.collective_bench.benchmark import Benchmark
 from layerbench.collective_records import COLLECTIVES_JSON, Collected, read
-from layerbench.errors import JournalError, LayerbenchError, MeasurementError, StoreError
+from layerbench.errors import JournalError, LayerbenchError, MeasurementError, StoreError, UnavailableError
+from layerbench.launch import World
+from layerbench.plan import Count
 from tests.collective_bench.made import row
 from tests.collective_bench.test_question import asked
 
@@ -53,6 +56,21 @@ def test_rows_and_launches_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert found.notes == ["as said"]
     assert read(tmp_path / COLLECTIVES_JSON) == found
     assert found.environment["cpu_count" if "cpu_count" in found.environment else "architecture"]
+
+
+def test_where_named_hosts_measured_nothing_they_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started_on_hosts(ending: LayerbenchError, rows: int) -> Benchmark:
+        started = benchmark(tmp_path, monkeypatch, [ending], rows)
+        question = replace(started.question, counts=(Count(2, 2, "measured", World(2, 1, ("a", "nohost"))),))
+        return replace(started, question=question)
+
+    with pytest.raises(MeasurementError, match=r"exit code 255; the hosts were a, nohost: .* `ssh a`"):
+        started_on_hosts(MeasurementError("exit code 255"), rows=0).run()
+    with pytest.raises(UnavailableError, match=r"no mpiexec$"):
+        started_on_hosts(UnavailableError("no mpiexec"), rows=0).run()
+    later = started_on_hosts(MeasurementError("exit code 255"), rows=1)
+    later.run()
+    assert later.failures == ["2 nodes: exit code 255"]
 
 
 def test_a_launch_that_fails_keeps_its_rows_and_the_others_go_on(

@@ -44,8 +44,13 @@ def test_every_operation_over_two_and_three_ranks(tmp_path: Path, layerbench: La
         (3, "ok", 3),
     ]
     assert "1 rank has nobody to exchange with" in done.stdout
+    assert "all-to-all over 3 ranks: 4 B became 12 B, 1000 B became 1008 B." in done.stdout
     with (out / "collectives.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == len(found.rows) == 20
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found.rows) == 20
+    assert list(dict.fromkeys(row["operation"] for row in rows)) == [
+        "all-reduce", "all-gather", "reduce-scatter", "broadcast", "all-to-all"
+    ]  # fmt: skip
     for name in (COLLECTIVES_JSON, "collectives.csv", "collectives.png", "collectives.svg"):
         assert str(out / name) in done.stdout
     assert_one_line(layerbench("collectives", "--nodes", "2", *QUICK, "--output", out), "collectives.json already")
@@ -128,13 +133,42 @@ def test_an_interruption_leaves_what_was_measured(tmp_path: Path) -> None:
     assert found.rows
     assert all(row.status == "ok" and row.samples for row in found.rows)
     assert [launch.outcome for launch in found.launches] == ["interrupted"]
+    names = [COLLECTIVES_JSON, "collectives.csv", "collectives.png", "collectives.svg"]
+    was = "row was" if len(found.rows) == 1 else "rows were"
+    assert f"layerbench: {len(found.rows)} {was} measured, and {', '.join(names)} written\n" in told
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
+    with (out / "collectives.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(found.rows)
+
+
+def test_an_interruption_before_the_first_row_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    asked = ["collectives", "--sizes", "1MB", "--nodes", "2", *QUICK, "--max-time", "60", "--rel-error", "0.000001"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "layerbench", *asked, "--output", "out"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        assert running.stderr is not None
+        first = running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    assert first == "2 nodes, 2 ranks\n"
+    assert running.returncode == 128 + signal.SIGINT, told
+    assert "layerbench: nothing had been measured yet\nlayerbench: stopped by SIGINT" in told
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--op", "gather"), ["--op", "all-reduce"]),
-        (("--sizes", "8..4"), ["--sizes", "8..4"]),
+        (("--op", "all,broadcast"), ["--op", "all stands alone"]),
+        (("--sizes", "8..4"), ["--sizes", "8..4", "runs backwards"]),
+        (("--launcher", "none"), ["--launcher none", "several ranks", "--launcher mpiexec"]),
+        (("--hosts", "nohost"), ["there is 1 node (nohost)", "name more with --hosts"]),
         (("--collectives", "nccl", "--kernels", "numpy"), ["--collectives nccl", "GPU"]),
         (("--nodes", "100000"), ["--nodes 100000", "--oversubscribe"]),
         (("--dtype", "fp8"), ["--dtype"]),
@@ -151,4 +185,4 @@ def test_bad_input_is_one_line(
 
 def test_too_large_for_memory_is_skipped_and_said(tmp_path: Path, layerbench: Layerbench) -> None:
     done = layerbench("collectives", "--sizes", "512GiB", "--nodes", "2", *QUICK, "--output", tmp_path / "out")
-    assert_one_line(done, "nothing could run: a rank needs about 1.1 TB of memory", code=3)
+    assert_one_line(done, "nothing could run: a rank needs about 1 TiB of memory", code=3)

@@ -30,7 +30,7 @@ def asked(**changes: Any) -> Question:
 @pytest.mark.usefixtures("four_cores")
 def test_operations_come_in_one_order_each_once() -> None:
     assert asked(op="broadcast,all-reduce, broadcast").task.operations == ["all_reduce", "broadcast"]
-    assert len(asked(op="all").task.operations) == 5
+    assert len(asked(op="all").task.operations) == len(asked(op=" all,all").task.operations) == 5
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -60,8 +60,41 @@ def test_more_ranks_than_cores_run_only_if_asked_to() -> None:
 
 def test_more_nodes_than_there_are_hosts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions.allocation, "choose", lambda *_: Place("mpiexec", hosts=("a", "b"), cores=4))
-    with pytest.raises(UsageError, match="--nodes 3: there are 2 nodes, and an exchange cannot be emulated"):
+    with pytest.raises(UsageError, match=r"--nodes 3: there are 2 nodes \(a, b\), and .* --hosts, or give at most 2"):
         asked(nodes="3")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (
+            Place("mpiexec", hosts=("nohost",), cores=4),
+            r"there is 1 node \(nohost\), .*; name more with --hosts, or give",
+        ),
+        (Place("srun", allocated=1, cores=4), "there is 1 node, .*; give --nodes 1 with --ranks-per-node 2 or more"),
+        (Place("srun", allocated=3, cores=4), "there are 3 nodes, .*; give at most 3"),
+        (Place("mpiexec", hosts=tuple(f"n{i}" for i in range(20)), cores=4), r"\(n0, .*, n6, and 13 more\)"),
+    ],
+    ids=["one host", "one node", "nodes", "many hosts"],
+)
+def test_too_few_nodes_are_named_with_what_to_do(place: Place, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions.allocation, "choose", lambda *_: place)
+    with pytest.raises(UsageError, match=words):
+        asked(nodes="24")
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_sizes_that_are_rounded_are_told() -> None:
+    (told,) = asked(sizes="3,5,8").notes
+    assert told == "Sizes are rounded up to whole elements of 4 B. all-reduce: 3 B became 4 B, 5 B became 8 B."
+    assert "elements of 8 B" in asked(sizes="4..64", dtype="fp64").notes[0]
+    assert asked(sizes="4..64").notes == ()
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_no_launcher_at_all_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="--launcher none: an exchange needs several ranks and a launcher"):
+        asked(launcher="none")
 
 
 def test_where_no_launcher_is_used_nothing_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +109,7 @@ def test_where_no_launcher_is_used_nothing_can_run(monkeypatch: pytest.MonkeyPat
     [
         ({"op": "allreduce"}, "--op 'allreduce': expected all-reduce, all-gather, .* all, .*did you mean 'all-reduce'"),
         ({"op": ""}, "--op ''"),
+        ({"op": "all,broadcast"}, "--op 'all,broadcast': all stands alone"),
         ({"collectives": "nccl"}, "--collectives nccl is for kernels of a GPU"),
         ({"collectives": "gloo"}, "--collectives 'gloo': expected auto, nccl, mpi, staged"),
         ({"sizes": "0"}, "--sizes"),

@@ -13,6 +13,7 @@ from rich.console import Console
 from layerbench.collective_bench import figure, text, write
 from layerbench.collective_records import COLLECTIVES_JSON, read
 from layerbench.errors import StoreError, UsageError
+from layerbench.store import MANIFEST
 from tests.collective_bench.made import measured, row
 
 FAILED = row(bytes=2048, samples=[], quickest_rank_samples=[], status="failed", reason="rank 1: wrong result")
@@ -21,6 +22,7 @@ FAILED = row(bytes=2048, samples=[], quickest_rank_samples=[], status="failed", 
 def test_statistics_are_computed_from_the_samples() -> None:
     (first, second) = csv.DictReader(io.StringIO(write.as_csv(measured(row(ranks=4), FAILED)).decode()))
     assert tuple(first) == write.COLUMNS
+    assert first["operation"] == "all-reduce", "as --op has it"
     assert (float(first["seconds"]), float(first["quickest_rank_seconds"])) == (2e-6, 1e-6)
     assert float(first["algbw"]) == pytest.approx(512e6)
     assert float(first["busbw"]) == pytest.approx(768e6), "2 (n - 1) / n of 4 ranks is 1.5"
@@ -65,6 +67,33 @@ def test_a_line_for_each_count_and_library_and_a_panel_for_each_operation() -> N
     assert figure.rendered(drawn, "svg") == figure.rendered(drawn, "svg")
 
 
+def test_intervals_are_spoken_of_as_they_are_drawn() -> None:
+    """Bars where a marker does not hide them; a single size has one too."""
+
+    def bars_and_caption(*samples: float) -> tuple[int, str]:
+        drawn = figure.draw(measured(row(bytes=4, samples=[1e-6] * 7), row(bytes=2**20, samples=list(samples))))
+        caption = " ".join(line.get_text() for line in drawn.texts)
+        return sum(len(panel.collections) for panel in drawn.axes), caption
+
+    narrow, hidden = bars_and_caption(*[1e-3] * 6, 1.01e-3)
+    assert narrow == 0
+    assert "Hidden by the markers: 95 %" in hidden
+    assert "Bars:" not in hidden
+    wide, told = bars_and_caption(1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-2, 1e-2)
+    assert wide == 1, "of the row whose interval is wide, and not of the other"
+    assert "Bars: 95 %" in told
+    assert "Hidden" not in told
+    alone = figure.draw(measured(row()))
+    assert len(alone.axes[0].collections) == 1
+
+
+def test_sizes_are_the_same_in_table_and_figure() -> None:
+    rows = [row(bytes=4096), row(bytes=8192)]
+    labels = [label.get_text() for label in figure.draw(measured(*rows)).axes[0].get_xticklabels()]
+    assert labels == ["4 KiB", "8 KiB"]
+    assert all(any(line.startswith(label) for line in printed(*rows).splitlines()) for label in labels)
+
+
 def printed(*rows: object) -> str:
     console = Console(record=True, width=120, file=io.StringIO())
     text.print_measured(measured(*rows), console)  # type: ignore[arg-type]
@@ -75,8 +104,8 @@ def test_the_table_has_times_both_bandwidths_and_what_a_size_counts() -> None:
     told = printed(row(ranks=4, nodes=2, noisy=True), FAILED)
     assert "all-reduce on 2 nodes, 4 ranks by mpi, fp32" in told
     assert "size: the vector of each rank; in place; MPI_Allreduce in place; MPI of a test" in told
-    line = next(line for line in told.splitlines() if "1.02 kB" in line)
-    assert line.split("  ")[0] == "1.02 kB"
+    line = next(line for line in told.splitlines() if "1 KiB" in line)
+    assert line.split("  ")[0] == "1 KiB"
     for word in ("2 µs", "-50.0% +50.0%", "1 µs", "512 MB/s", "768 MB/s", "noisy"):
         assert word in line
     assert "failed: rank 1: wrong result" in told
@@ -112,5 +141,12 @@ def test_earlier_results_and_files_are_not_replaced(tmp_path: Path) -> None:
     for output, words in ((tmp_path, "already"), (tmp_path / "file", "is a file"), ("", "empty")):
         with pytest.raises(UsageError, match=words), write.output_folder(str(output)):
             pass
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / MANIFEST).write_text("{}")
+    with (
+        pytest.raises(UsageError, match="among whose files a benchmark would be"),
+        write.output_folder(str(tmp_path / "run")),
+    ):
+        pass
     with pytest.raises(StoreError, match="cannot be made"), write.output_folder(str(tmp_path / "file" / "below")):
         pass
